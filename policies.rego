@@ -76,7 +76,7 @@ use_operations := {
 	"Get", "Get Attributes", "Get Attribute List", "Locate", "Check",
 	"Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
 	"Activate", "Revoke", "Destroy", "Re-key", "Re-key Key Pair",
-	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover",
+	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover", "Set Rotation",
 	"Encrypt", "Decrypt", "Sign", "Signature Verify", "MAC", "MAC Verify",
 	"Derive Key",
 	"Reencrypt From", "Reencrypt To", "Generate Data Key",
@@ -97,7 +97,7 @@ admin_operations := {
 	"Get Attributes", "Get Attribute List", "Locate", "Check",
 	"Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
 	"Activate", "Revoke", "Destroy", "Re-key", "Re-key Key Pair",
-	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover",
+	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover", "Set Rotation",
 }
 
 # What role "auditor" may do to every object of its tenant: read attributes.
@@ -167,12 +167,12 @@ monitor_roles := {"monitor", "admin", "auditor"}
 operator_operations := {
 	"Get Attributes", "Get Attribute List", "Locate", "Check",
 	"Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
-	"Activate", "Re-key", "Re-key Key Pair", "Disable", "Enable", "Archive", "Recover",
+	"Activate", "Re-key", "Re-key Key Pair", "Disable", "Enable", "Archive", "Recover", "Set Rotation",
 }
 
 # What the clock of the server does by itself to every object whose date has come. Key policies
 # can deny it; then the object stays as it is.
-clock_operations := {"Purge"}
+clock_operations := {"Purge", "Re-key", "Re-key Key Pair"}
 
 # The kinds of operations that a key policy or a role of the tenant can permit: nothing
 # that concerns the server itself.

@@ -88,7 +88,7 @@ read_operations := {"Get Attributes", "Get Attribute List", "Locate"}
 manage_operations := {
 	"Check", "Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
 	"Activate", "Revoke", "Destroy", "Re-key", "Re-key Key Pair",
-	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover",
+	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover", "Set Rotation",
 }
 
 key_operations := {

@@ -11,6 +11,8 @@ var Operations = []Operation{
 	{Method: "GET", Path: "/v1/keys/{keyId}", Status: 200, Action: "Get Attributes", InPath: []Parameter{{"keyId", true, schemaOfKeyReference}}, Answer: schemaOfKey, Problems: []int{400, 401, 403, 404, 409, 410, 429, 500, 503}},
 	{Method: "DELETE", Path: "/v1/keys/{keyId}", Status: 202, Action: "Soft Delete", HonorsMatch: true, Query: []Parameter{{"retention", false, &Schema{Kind: Text, Most: 8, Pattern: regexp.MustCompile(`^[1-9][0-9]{0,5}[hd]$`)}}}, InPath: []Parameter{{"keyId", true, schemaOfKeyReference}}, Answer: schemaOfKey, Problems: []int{400, 401, 403, 404, 409, 410, 412, 429, 500, 503}},
 	{Method: "POST", Path: "/v1/keys/{keyId}/rotate", Status: 200, Action: "Re-key", HonorsMatch: true, InPath: []Parameter{{"keyId", true, schemaOfKeyReference}}, Body: schemaOfRotateRequest, Answer: schemaOfKey, Problems: []int{400, 401, 403, 404, 409, 410, 412, 413, 422, 429, 500, 501, 503}},
+	{Method: "POST", Path: "/v1/keys/{keyId}/rotation", Status: 200, Action: "Set Rotation", HonorsMatch: true, InPath: []Parameter{{"keyId", true, schemaOfKeyReference}}, Body: schemaOfRotationRequest, Answer: schemaOfRotation, Problems: []int{400, 401, 403, 404, 409, 410, 412, 413, 422, 429, 500, 501, 503}},
+	{Method: "GET", Path: "/v1/keys/{keyId}/rotation", Status: 200, Action: "Get Attributes", InPath: []Parameter{{"keyId", true, schemaOfKeyReference}}, Answer: schemaOfRotation, Problems: []int{400, 401, 403, 404, 429, 500, 503}},
 	{Method: "POST", Path: "/v1/keys/{keyId}/activate", Status: 200, Action: "Activate", HonorsMatch: true, InPath: []Parameter{{"keyId", true, schemaOfKeyReference}}, Body: schemaOfActivateRequest, Answer: schemaOfKey, Problems: []int{400, 401, 403, 404, 409, 410, 412, 413, 429, 500, 503}},
 	{Method: "POST", Path: "/v1/keys/{keyId}/revoke", Status: 200, Action: "Revoke", HonorsMatch: true, InPath: []Parameter{{"keyId", true, schemaOfKeyReference}}, Body: schemaOfRevokeRequest, Answer: schemaOfKey, Problems: []int{400, 401, 403, 404, 409, 410, 412, 413, 429, 500, 503}},
 	{Method: "POST", Path: "/v1/keys/{keyId}/disable", Status: 200, Action: "Disable", HonorsMatch: true, InPath: []Parameter{{"keyId", true, schemaOfKeyReference}}, Body: schemaOfActivateRequest, Answer: schemaOfKey, Problems: []int{400, 401, 403, 404, 409, 410, 412, 413, 429, 500, 503}},
@@ -161,6 +163,13 @@ var (
 		{"nextPageToken", false, schemaOfPageToken}}}
 	schemaOfKeyVersionPage = &Schema{Kind: Object, Members: []Member{{"versions", true, &Schema{Kind: Array, Element: schemaOfKey, Most: 200}},
 		{"nextPageToken", false, schemaOfPageToken}}}
+	schemaOfRotationRequest = &Schema{Kind: Object, Members: []Member{{"every", false, schemaOfRotationSpan},
+		{"before", false, schemaOfRotationSpan}}, Closed: true}
+	schemaOfRotation = &Schema{Kind: Object, Members: []Member{{"keyId", true, &Schema{Kind: Text}},
+		{"every", false, &Schema{Kind: Text}},
+		{"before", false, &Schema{Kind: Text}},
+		{"nextAt", false, &Schema{Kind: Time}}}}
+	schemaOfRotationSpan    = &Schema{Kind: Text, Least: 2, Most: 16}
 	schemaOfRotateRequest   = &Schema{Kind: Object, Members: []Member{{"activateAt", false, &Schema{Kind: Time, Most: 64}}}, Closed: true}
 	schemaOfActivateRequest = &Schema{Kind: Object, Members: []Member{}, Closed: true}
 	schemaOfRevokeRequest   = &Schema{Kind: Object, Members: []Member{{"reason", true, &Schema{Kind: Text, Enum: []string{"unspecified", "keyCompromise", "caCompromise", "affiliationChanged", "superseded", "cessationOfOperation", "privilegeWithdrawn"}}},

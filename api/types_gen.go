@@ -112,6 +112,26 @@ type KeyVersionPage struct {
 	NextPageToken string `json:"nextPageToken,omitempty"`
 }
 
+// RotationRequest is when the server makes the next version of a key. Without every and before
+// it makes none.
+type RotationRequest struct {
+	Every  *string `json:"every,omitempty"`
+	Before *string `json:"before,omitempty"`
+}
+
+// Schema returns what a body must be.
+func (*RotationRequest) Schema() *Schema { return schemaOfRotationRequest }
+
+// Rotation is when the server makes the next version of a key.
+type Rotation struct {
+	// The Unique Identifier of the newest version, which has the rotation.
+	KeyID string `json:"keyId"`
+	Every string `json:"every,omitempty"`
+	// How long before the key ends.
+	Before string `json:"before,omitempty"`
+	NextAt string `json:"nextAt,omitempty"`
+}
+
 // RotateRequest is a new version of a key.
 type RotateRequest struct {
 	// When the new version becomes Active. Left out, it is at once.

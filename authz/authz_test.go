@@ -84,7 +84,7 @@ var rights = map[core.Action]right{
 	core.ActionLocate:        find,
 	core.ActionGetAttributes: read, core.ActionGetAttributeList: read,
 	core.ActionCheck: run, core.ActionAddAttribute: run, core.ActionModifyAttribute: run, core.ActionSetAttribute: run,
-	core.ActionDeleteAttribute: run, core.ActionActivate: run, core.ActionReKey: run, core.ActionReKeyKeyPair: run, core.ActionRevoke: manage, core.ActionDestroy: manage,
+	core.ActionDeleteAttribute: run, core.ActionActivate: run, core.ActionReKey: run, core.ActionReKeyKeyPair: run, core.ActionSetRotation: run, core.ActionRevoke: manage, core.ActionDestroy: manage,
 	core.ActionDisable: run, core.ActionEnable: run, core.ActionArchive: run, core.ActionRecover: run,
 	core.ActionSoftDelete: manage, core.ActionRestore: manage, core.ActionPurge: manage,
 	core.ActionGet: use, core.ActionEncrypt: use, core.ActionDecrypt: use, core.ActionSign: use,

@@ -70,7 +70,7 @@ func allowedIn(s *situation, p *core.Principal, action core.Action, o *core.Mana
 }
 
 // byTheClock are the actions that the clock may do to every object.
-var byTheClock = map[core.Action]bool{core.ActionPurge: true}
+var byTheClock = map[core.Action]bool{core.ActionPurge: true, core.ActionReKey: true, core.ActionReKeyKeyPair: true}
 
 // The clock may do what is its own to the objects of the tenant for which it acts, unless a key policy
 // denies it. Nobody else may do that by its name or its door.

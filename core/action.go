@@ -218,6 +218,8 @@ const (
 	ActionRestore    // after Soft Delete
 	ActionPurge      // Destroy after Soft Delete
 
+	ActionSetRotation // when the clock rotates a key
+
 	ActionReadHealth       // the state of every part of the server
 	ActionReadMetrics      // its figures
 	ActionListTokenObjects // orphans and sets of keys in the HSM
@@ -363,6 +365,8 @@ var actionTable = [...]ActionInfo{
 	ActionSoftDelete: {"Soft Delete", 0, ManageAction, OneObject},
 	ActionRestore:    {"Restore", 0, ManageAction, OneObject},
 	ActionPurge:      {"Purge", 0, ManageAction, OneObject},
+
+	ActionSetRotation: {"Set Rotation", 0, ManageAction, OneObject},
 
 	ActionReadHealth:       {"Read Health", 0, ReadAction, NoObject},
 	ActionReadMetrics:      {"Read Metrics", 0, ReadAction, NoObject},

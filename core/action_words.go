@@ -32,6 +32,7 @@ var actionWords = []ActionWord{
 	{"split", []Action{ActionCreateSplitKey, ActionJoinSplitKey}},
 	{"certify", []Action{ActionCertify, ActionReCertify}},
 	{"rotate", []Action{ActionReKey, ActionReKeyKeyPair}},
+	{"set-rotation", []Action{ActionSetRotation}},
 	{"provision", []Action{ActionReProvision}},
 
 	{"activate", []Action{ActionActivate}},

@@ -15,6 +15,13 @@ var (
 // the same one: the store refuses it with ObjectAlreadyExists. The newest version has it.
 var AliasAttribute = AttributeName{Vendor: "x", Name: "keyreeve-alias"}
 
+// The attributes of a rotation by the clock, of the newest version of a key. The server alone sets
+// them.
+var (
+	RotationAttribute = AttributeName{Vendor: "x", Name: "keyreeve-rotation"}  // its text in package schedule
+	RotateAtAttribute = AttributeName{Vendor: "x", Name: "keyreeve-rotate-at"} // when the next version is made
+)
+
 // Family returns the Unique Identifier of version 1 of the object's family.
 func (o *ManagedObject) Family() string { return o.familyText(FamilyAttribute) }
 

@@ -19,12 +19,17 @@ var DueAttributes = DueKinds{0x420000, 0x54FFFF}
 // The dates that are no attributes of the standard. The row of such a date is removed when it is
 // noted.
 const (
-	DuePurge     Tag = 1 + iota // of an object that was deleted softly; see [PurgeAtAttribute]
-	DuePurgeKept                // the same, after the policy has denied the purge
+	DuePurge        Tag = 1 + iota // of an object that was deleted softly; see [PurgeAtAttribute]
+	DuePurgeKept                   // the same, after the policy has denied the purge
+	DueRotation                    // of a key; see [RotateAtAttribute]
+	DueRotationKept                // the same, after the policy has denied the rotation
 )
 
-// DuePurges are the dates at which objects are purged.
-var DuePurges = DueKinds{DuePurge, DuePurgeKept}
+// The dates at which objects are purged, and keys are rotated.
+var (
+	DuePurges    = DueKinds{DuePurge, DuePurgeKept}
+	DueRotations = DueKinds{DueRotation, DueRotationKept}
+)
 
 // Has reports whether the kinds have a Tag.
 func (k DueKinds) Has(t Tag) bool { return k.From <= t && t <= k.To }

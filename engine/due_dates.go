@@ -9,7 +9,7 @@ var ScheduledDates = []core.Tag{core.TagActivationDate, core.TagProcessStartDate
 var scheduledActs = []struct {
 	attribute core.AttributeName
 	kind      core.Tag
-}{{core.PurgeAtAttribute, core.DuePurge}}
+}{{core.PurgeAtAttribute, core.DuePurge}, {core.RotateAtAttribute, core.DueRotation}}
 
 // addDueDates adds the future dates of the objects that a change stores, so that each is
 // acted on or recorded when it is reached. Past dates are in the record of the operation itself.

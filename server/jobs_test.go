@@ -26,7 +26,7 @@ func TestServerPurgesByItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	var o *core.ManagedObject
-	for range 100 {
+	for range 200 {
 		if o, err = w.server.store.Object(ctx, "default", made.ID); err != nil {
 			t.Fatal(err)
 		}
@@ -36,7 +36,7 @@ func TestServerPurgesByItself(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	if o.Material.Blob != nil || o.Attributes.Find(core.PurgeAtAttribute) >= 0 {
-		t.Fatalf("ten seconds after its retention was over the key is %+v", o.Attributes)
+		t.Fatalf("twenty seconds after its retention was over the key is %+v", o.Attributes)
 	}
 	records := strings.Join(w.records(10), "\n")
 	if !strings.Contains(records, `"Purge"`) || !strings.Contains(records, `"keyreeve"`) || !strings.Contains(records, `"the clock"`) {

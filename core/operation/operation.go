@@ -244,6 +244,13 @@ type (
 		PublicID string
 	}
 
+	// SetRotationInput says when the clock makes the next version of a key: Every so often, and
+	// Before the key ends, as spans such as "90d". Both empty: not at all.
+	SetRotationInput struct {
+		ID            core.Identifier
+		Every, Before string
+	}
+
 	// DeriveKeyInput is KMIP 1.4 §4.6, 2.1 §6.1.14. IDs are the base key, and perhaps
 	// Secret Data whose value is the Derivation Data.
 	DeriveKeyInput struct {

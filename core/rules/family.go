@@ -15,7 +15,7 @@ const MaxFamilyVersions = 1000
 // and none that a replacement inherits. Names that read alike in another case, or with another
 // vendor, count too.
 func IsOfFamily(n core.AttributeName) bool {
-	for _, own := range [...]core.AttributeName{core.FamilyAttribute, core.VersionAttribute, core.NewestAttribute, core.AliasAttribute} {
+	for _, own := range [...]core.AttributeName{core.FamilyAttribute, core.VersionAttribute, core.NewestAttribute, core.AliasAttribute, core.RotationAttribute, core.RotateAtAttribute} {
 		if n.Tag == 0 && strings.EqualFold(n.String(), own.String()) {
 			return true
 		}

@@ -34,7 +34,7 @@ type Runner struct {
 // seen is what this node has seen of the entry of a job.
 type seen struct {
 	version int64
-	since   int64 // Mono, since when the entry has this version and there is no work
+	since   int64 // Mono, since when the entry has this version; later if there was no work
 }
 
 // New returns a runner of jobs, which have different names.
@@ -131,7 +131,7 @@ func (r *Runner) claim(ctx context.Context, j *Job) (*Run, error) {
 	case row.Holder == "" && !row.Asked && j.Waits != nil:
 		waits, err := j.Waits(ctx)
 		if err != nil || !waits {
-			r.passOver(j)
+			r.lookLater(j)
 			return nil, err
 		}
 	}
@@ -173,11 +173,14 @@ func (r *Runner) unchangedFor(j *Job, row *Row, version int64) time.Duration {
 	return time.Duration(now-s.since) * time.Microsecond
 }
 
-// passOver begins the time to the next run, because there is no work.
-func (r *Runner) passOver(j *Job) {
+// askEvery is how often a job whose time has come is asked whether there is work.
+const askEvery = 10 * time.Second
+
+// lookLater lets the job be asked again after askEvery, because there is no work.
+func (r *Runner) lookLater(j *Job) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.seen[j.Name].since = r.ports.Clock.Mono()
+	r.seen[j.Name].since = r.ports.Clock.Mono() - (j.Every - min(j.Every, askEvery)).Microseconds()
 }
 
 // finishTime bounds the storing of the end of a run when the server is stopping.

@@ -66,10 +66,13 @@ func (f *family) requireMayMove(k *engine.Call, o *core.ManagedObject, given cor
 // addVersion makes fresh version n of the family, and its newest one, which has the aliases.
 // next is the successor of o, which fresh replaces. The newest version until now is stored too,
 // also if nothing in it changes: what is done with it at this moment gets Conflict.
-func (f *family) addVersion(k *engine.Call, ch *core.Change, o, next, fresh *core.ManagedObject, n int64) {
+func (f *family) addVersion(k *engine.Call, ch *core.Change, o, next, fresh *core.ManagedObject, n int64) error {
 	fresh.Attributes = setVendor(fresh.Attributes, core.FamilyAttribute, core.Text(f.head.ID))
 	fresh.Attributes = setVendor(fresh.Attributes, core.VersionAttribute, core.Int(int32(n)))
 	fresh.Attributes = append(fresh.Attributes, f.newest.Attributes.All(core.AliasAttribute)...)
+	if err := passRotation(k, f.newest, fresh); err != nil {
+		return err
+	}
 	changed := map[string]*core.ManagedObject{o.ID: next}
 	successor := func(old *core.ManagedObject) *core.ManagedObject {
 		if changed[old.ID] == nil {
@@ -80,13 +83,14 @@ func (f *family) addVersion(k *engine.Call, ch *core.Change, o, next, fresh *cor
 	head := successor(f.head)
 	head.Attributes = setVendor(head.Attributes, core.NewestAttribute, core.Text(fresh.ID))
 	newest := successor(f.newest)
-	newest.Attributes = newest.Attributes.Without(core.AliasAttribute)
+	newest.Attributes = withoutRotation(newest.Attributes).Without(core.AliasAttribute)
 	if head != next {
 		engine.ChangeBeside(k, ch, f.head, head)
 	}
 	if newest != next && newest != head {
 		engine.ChangeBeside(k, ch, f.newest, newest)
 	}
+	return nil
 }
 
 // setVendor replaces all values of a vendor attribute by one.

@@ -163,6 +163,9 @@ func restored(k *engine.Call, o *core.ManagedObject) (*core.ManagedObject, error
 	}
 	next := o.Successor()
 	next.Attributes = rules.WithoutDeletion(o.Attributes)
+	if err := passRotation(k, o, next); err != nil {
+		return nil, err
+	}
 	k.ClaimNames(next.Attributes)
 	k.Record.Detail = o.StateAt(k.Now).String() + " -> " + next.StateAt(k.Now).String()
 	return next, nil

@@ -37,8 +37,7 @@ func replace(k *engine.Call, ch *core.Change, f *family, o, fresh *core.ManagedO
 	next := o.Successor()
 	next.Attributes = o.Attributes.Without(core.AttributeName{Tag: core.TagName}).
 		Add(linkTo(core.LinkTypeReplacementObjectLink, fresh.ID))
-	f.addVersion(k, ch, o, next, fresh, n)
-	return next, nil
+	return next, f.addVersion(k, ch, o, next, fresh, n)
 }
 
 // classOfGiven returns the class that the replacement of o gets by its attributes. Those that

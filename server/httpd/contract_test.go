@@ -78,7 +78,7 @@ func TestRowsAreSpecified(t *testing.T) {
 // specifiedBodies has each type of a body.
 var specifiedBodies = []door.Specified{&newPolicy{}, &replacedPolicy{}, &rollback{}, &withdrawal{}, &ReplayQuestion{}, &target{}, &policyOfKey{}, &Canary{}, &simulation{}, &newUser{}, &userChange{}, &newRole{}, &roleChange{},
 	&clientBody{}, &clientChange{}, &renewal{}, &newTenant{}, &tenantChange{}, &deletionConfirmed{}, &tenantRestored{}, &tokenBody{}, &revokeBody{}, &verifyBody{}, &approvalAnswer{},
-	&api.NewKey{}, &api.ActivateRequest{}, &api.RevokeRequest{}, &api.RotateRequest{}, &api.EncryptRequest{}, &api.DecryptRequest{}, &api.SignRequest{}, &api.VerifyRequest{}, &api.MACRequest{}, &api.MACVerifyRequest{}, &api.HashRequest{}, &api.ReencryptRequest{}, &api.DataKeyRequest{}, &api.WrapRequest{}, &api.UnwrapRequest{}, &api.DeriveRequest{}, &api.BatchRequest{}, &api.AliasRequest{}, &api.ImportedKey{}, &api.NewImportJob{}}
+	&api.NewKey{}, &api.ActivateRequest{}, &api.RevokeRequest{}, &api.RotateRequest{}, &api.RotationRequest{}, &api.EncryptRequest{}, &api.DecryptRequest{}, &api.SignRequest{}, &api.VerifyRequest{}, &api.MACRequest{}, &api.MACVerifyRequest{}, &api.HashRequest{}, &api.ReencryptRequest{}, &api.DataKeyRequest{}, &api.WrapRequest{}, &api.UnwrapRequest{}, &api.DeriveRequest{}, &api.BatchRequest{}, &api.AliasRequest{}, &api.ImportedKey{}, &api.NewImportJob{}}
 
 // The types that handlers decode into have exactly the members of the specification.
 func TestBodiesAreSpecified(t *testing.T) {

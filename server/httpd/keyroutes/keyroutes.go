@@ -44,6 +44,8 @@ func Routes(d *door.Door, o Options) []door.Route {
 		door.Row(s, "POST", "/v1/keys/{keyId}/archive", core.ActionArchive, door.TakesBody, http.StatusOK, lifeRoute(core.ActionArchive, (*objects.Verbs).Archive)).HonorIfMatch(),
 		door.Row(s, "POST", "/v1/keys/{keyId}/recover", core.ActionRecover, door.TakesBody, http.StatusOK, lifeRoute(core.ActionRecover, (*objects.Verbs).Recover)).HonorIfMatch(),
 		door.Row(s, "POST", "/v1/keys/{keyId}/rotate", core.ActionReKey, door.TakesBody, http.StatusOK, (*service).rotateKey).HonorIfMatch(),
+		door.Row(s, "POST", "/v1/keys/{keyId}/rotation", core.ActionSetRotation, door.TakesBody, http.StatusOK, (*service).setRotation).HonorIfMatch(),
+		door.Row(s, "GET", "/v1/keys/{keyId}/rotation", core.ActionGetAttributes, door.TakesNothing, http.StatusOK, (*service).getRotation),
 		door.Row(s, "GET", "/v1/keys/{keyId}/public-key", core.ActionGet, door.TakesQuery, http.StatusOK, (*service).publicKey),
 		door.Row(s, "GET", "/v1/keys/{keyId}/versions", core.ActionGetAttributes, door.TakesQuery, http.StatusOK, (*service).listVersions),
 
