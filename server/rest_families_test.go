@@ -91,3 +91,20 @@ func TestTokensNameFamilies(t *testing.T) {
 		}
 	}
 }
+
+// A list of the versions of a key has what each of them is, in pages.
+func TestVersionsAreListed(t *testing.T) {
+	s := servertest.Start(t)
+	p := restAs(t, s, "dev")
+	f := madeFamily(p, 2)
+	p.must(200, "POST", path(f.id+"@2", "/revoke"), `{"reason":"superseded"}`)
+	first := p.must(200, "GET", path("alias/app", "/versions")+"?limit=2", "", fmt.Sprintf(`{"versions":[{"keyId":%q,"version":3,`, f.newest), `"version":2,`, `"state":"Deactivated"`, `"createdAt":`)
+	second := p.must(200, "GET", path(f.newest, "/versions")+"?limit=2&pageToken="+first.member(p, "nextPageToken"), "", fmt.Sprintf(`{"versions":[{"keyId":%q,"version":1,`, f.id))
+	if second.body["nextPageToken"] != nil || strings.Contains(second.text, f.newest) {
+		t.Errorf("the last page is %s", second.text)
+	}
+	p.must(400, "GET", path(f.id, "/versions")+"?limit=0", "")
+	p.must(400, "GET", path(f.id, "/versions")+"?pageToken=!", "")
+	p.must(400, "GET", path(madeKey(p), "/versions")+"?pageToken="+first.member(p, "nextPageToken"), "")
+	p.must(404, "GET", path("alias/none", "/versions"), "")
+}

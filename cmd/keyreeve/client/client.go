@@ -27,8 +27,8 @@ import (
 type Commands struct {
 	Login   loginCmd   `cmd:"" group:"Keys and cryptography over REST" help:"Make or change a profile, and test it: the address of a server, and what proves who asks."`
 	Key     keyCmd     `cmd:"" group:"Keys and cryptography over REST" help:"Make, list and look after keys."`
-	Encrypt encryptCmd `cmd:"" group:"Keys and cryptography over REST" help:"Encrypt a file. Writes a JSON document, which decrypt reads."`
-	Decrypt decryptCmd `cmd:"" group:"Keys and cryptography over REST" help:"Decrypt a document that encrypt has written."`
+	Encrypt encryptCmd `cmd:"" group:"Keys and cryptography over REST" help:"Encrypt a file or a pipe of any size. decrypt reads the result."`
+	Decrypt decryptCmd `cmd:"" group:"Keys and cryptography over REST" help:"Decrypt what encrypt has written."`
 	Sign    signCmd    `cmd:"" set:"bytes=base64" group:"Keys and cryptography over REST" help:"Sign a file."`
 	Verify  verifyCmd  `cmd:"" set:"bytes=base64" group:"Keys and cryptography over REST" help:"Verify a signature. Exits with 0 if it is valid, and with 2 if it is not."`
 	MAC     macCmd     `cmd:"" set:"bytes=base64" name:"mac" group:"Keys and cryptography over REST" help:"Make the message authentication code of a file, or verify one."`
