@@ -64,7 +64,7 @@ func (s *service) exportPublic(c *core.Caller, r *http.Request, id core.Identifi
 	if q["wrapping"] != "" {
 		return out, s.Engine.RecordRefused(r.Context(), c, core.ActionGet, core.Errorf(core.InvalidField, `"wrapping" goes with "wrapWith" alone; leave it out`))
 	}
-	form, err := s.publicForm(c, r, q)
+	form, err := publicForm(s, c, r, q)
 	if err != nil {
 		return out, err
 	}
@@ -75,6 +75,6 @@ func (s *service) exportPublic(c *core.Caller, r *http.Request, id core.Identifi
 	if core.ObjectType(about.Attributes.Num(core.TagObjectType)) != core.ObjectTypePublicKey {
 		return out, s.Engine.RecordRefused(r.Context(), c, core.ActionGet, core.Errorf(core.InvalidField, `"wrapWith" must name a key to wrap %s with: only public keys leave in clear here`, about.ID))
 	}
-	public, err := s.answerPublic(c, r, about.ID, form)
+	public, err := answerPublic(s, c, r, about.ID, form)
 	return api.ExportedKey{KeyID: public.KeyID, PublicKey: public.PublicKey, JWK: public.JWK}, err
 }

@@ -27,7 +27,7 @@ func (s *service) publicKey(c *core.Caller, r *http.Request) (out api.PublicKey,
 	if err != nil {
 		return out, err
 	}
-	form, err := s.publicForm(c, r, q)
+	form, err := publicForm(s, c, r, q)
 	if err != nil {
 		return out, err
 	}
@@ -35,15 +35,15 @@ func (s *service) publicKey(c *core.Caller, r *http.Request) (out api.PublicKey,
 	if err != nil {
 		return out, err
 	}
-	id, err := s.publicHalf(c, r, named)
+	id, err := publicHalf(s, c, r, named)
 	if err != nil {
 		return out, err
 	}
-	return s.answerPublic(c, r, id, form)
+	return answerPublic(s, c, r, id, form)
 }
 
 // publicForm reads the form of a public key.
-func (s *service) publicForm(c *core.Caller, r *http.Request, q map[string]string) (string, error) {
+func publicForm(s *service, c *core.Caller, r *http.Request, q map[string]string) (string, error) {
 	if f := q["format"]; f != "" && f != formatPEM && f != formatJWK {
 		return "", s.Engine.RecordRefused(r.Context(), c, core.ActionGet, core.Errorf(core.InvalidField, `"format" must be "pem" or "jwk"`))
 	}
@@ -51,7 +51,7 @@ func (s *service) publicForm(c *core.Caller, r *http.Request, q map[string]strin
 }
 
 // answerPublic answers with the public key that has an identifier.
-func (s *service) answerPublic(c *core.Caller, r *http.Request, id, form string) (out api.PublicKey, err error) {
+func answerPublic(s *service, c *core.Caller, r *http.Request, id, form string) (out api.PublicKey, err error) {
 	got, err := s.Objects.Get(r.Context(), c, &operation.GetInput{ID: core.ID(id), Format: core.KeyFormatTypeX509})
 	if err != nil {
 		return out, err
@@ -72,7 +72,7 @@ func (s *service) answerPublic(c *core.Caller, r *http.Request, id, form string)
 
 // publicHalf returns the public key of a pair, of which either half may be named. It never
 // returns another kind of object.
-func (s *service) publicHalf(c *core.Caller, r *http.Request, id core.Identifier) (string, error) {
+func publicHalf(s *service, c *core.Caller, r *http.Request, id core.Identifier) (string, error) {
 	link := core.AttributeName{Tag: core.TagLink}
 	about, err := s.Attributes.GetAttributes(r.Context(), c, &operation.GetAttributesInput{ID: id, Names: []core.AttributeName{{Tag: core.TagObjectType}, link}})
 	if err != nil {
