@@ -15,6 +15,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine/serverpolicy"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/server/adminsocket"
+	"github.com/keyreeve/keyreeve/server/exchanges"
 	"github.com/keyreeve/keyreeve/server/httpd/door"
 )
 
@@ -35,6 +36,7 @@ type adminDoor struct {
 	addresses map[string]string
 	health    *healthCheck
 	reloads   *reloader
+	exchanges *exchanges.Keeper
 }
 
 var adminRoutes = append([]adminsocket.Route[*adminDoor]{
@@ -81,6 +83,7 @@ var adminRoutes = append([]adminsocket.Route[*adminDoor]{
 	adminsocket.NewRoute("POST /approvals/deny", core.ActionDenyRequest, adminsocket.AskedByEngine, denyRequest),
 	adminsocket.NewRoute("GET /clients", core.ActionReadClients, adminsocket.AskedByEngine, listClients),
 	adminsocket.NewRoute("GET /clients/one", core.ActionReadClients, adminsocket.AskedByEngine, readClient),
+	adminsocket.NewRoute("GET /clients/doctor", core.ActionDiagnoseClient, adminsocket.AskedByEngine, diagnoseClient),
 	adminsocket.NewRoute("PUT /clients/one", core.ActionSaveClient, adminsocket.AskedByEngine, saveClient),
 	adminsocket.NewRoute("POST /clients/authority", core.ActionCreateAuthority, adminsocket.AskedByEngine, createAuthority),
 	adminsocket.NewRoute("GET /clients/crl", core.ActionReadRevocations, adminsocket.AskedByEngine, readRevocations),
@@ -99,7 +102,7 @@ func (s *Server) openAdmin(context.Context) (stopper, error) {
 		return nil, err
 	}
 	d := &adminDoor{engine: s.engine, admin: s.admin, tokens: s.tokens, clients: s.clients, tenants: s.tenantVerbs, upkeep: s.upkeep.verbs, store: s.store, policy: s.policy, log: s.log, mapped: s.mappedPrincipals,
-		addresses: map[string]string{"kmip": s.KMIPAddr, "https": s.HTTPSAddr}, health: s.health, reloads: s.reloads}
+		addresses: map[string]string{"kmip": s.KMIPAddr, "https": s.HTTPSAddr}, health: s.health, reloads: s.reloads, exchanges: s.exchanges}
 	return s.servingHTTP("admin socket", adminsocket.Server(adminsocket.Handler(d, adminRoutes, d, door.StatusOf)), l), nil
 }
 

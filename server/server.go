@@ -38,6 +38,7 @@ import (
 	"github.com/keyreeve/keyreeve/server/authn/oidc"
 	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/bounds"
+	"github.com/keyreeve/keyreeve/server/exchanges"
 	"github.com/keyreeve/keyreeve/server/message"
 	"github.com/keyreeve/keyreeve/server/metrics"
 	"github.com/keyreeve/keyreeve/store"
@@ -82,7 +83,10 @@ type Server struct {
 	enrolled    *directory.Clients
 	clients     *admin.ClientVerbs
 
-	memory  *bounds.Memory // of the messages and answers of both doors
+	memory *bounds.Memory // of the messages and answers of both doors
+
+	exchanges *exchanges.Keeper
+
 	metrics *metrics.Metrics
 	upkeep  *upkeepLoop
 	reloads *reloader
