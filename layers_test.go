@@ -103,9 +103,11 @@ var layers = map[string][]string{
 
 	"cmd/keyreeve/bundle":         {"certs/pemfile"},
 	"cmd/keyreeve/policyfiles":    {"authz", "authz/keypolicy/format", "core"},
-	"cmd/keyreeve/client":         {"api", "certs/pemfile", "cmd/keyreeve/client/profile", "core/jsontext"},
+	"cmd/keyreeve/client":         {"api", "certs/pemfile", "cmd/keyreeve/client/filestream", "cmd/keyreeve/client/profile", "core/jsontext"},
 	"cmd/keyreeve/client/profile": {"core/secretfile"},
 	"cmd/keyreeve/manual":         {"cmd/keyreeve/client"},
+
+	"cmd/keyreeve/client/filestream": {},
 
 	// for tests alone
 	"authz/location/locationtest": {},

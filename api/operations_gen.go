@@ -20,6 +20,7 @@ var Operations = []Operation{
 	{Method: "POST", Path: "/v1/keys/{keyId}/archive", Status: 200, Action: "Archive", HonorsMatch: true, InPath: []Parameter{{"keyId", true, schemaOfKeyReference}}, Body: schemaOfActivateRequest, Answer: schemaOfKey, Problems: []int{400, 401, 403, 404, 409, 410, 412, 413, 429, 500, 503}},
 	{Method: "POST", Path: "/v1/keys/{keyId}/recover", Status: 200, Action: "Recover", HonorsMatch: true, InPath: []Parameter{{"keyId", true, schemaOfKeyReference}}, Body: schemaOfActivateRequest, Answer: schemaOfKey, Problems: []int{400, 401, 403, 404, 409, 410, 412, 413, 429, 500, 503}},
 	{Method: "GET", Path: "/v1/keys/{keyId}/public-key", Status: 200, Action: "Get", Query: []Parameter{{"format", false, &Schema{Kind: Text, Enum: []string{"pem", "jwk"}}}}, InPath: []Parameter{{"keyId", true, schemaOfKeyReference}}, Answer: schemaOfPublicKey, Problems: []int{400, 401, 403, 404, 409, 410, 422, 429, 500, 501, 503}},
+	{Method: "GET", Path: "/v1/keys/{keyId}/versions", Status: 200, Action: "Get Attributes", Query: []Parameter{{"limit", false, &Schema{Kind: Integer, Least: 1, Most: 200}}, {"pageToken", false, schemaOfPageToken}}, InPath: []Parameter{{"keyId", true, schemaOfKeyReference}}, Answer: schemaOfKeyVersionPage, Problems: []int{400, 401, 403, 404, 429, 500, 503}},
 	{Method: "GET", Path: "/v1/keys/{keyId}/policy", Status: 200, Action: "Read Policies", InPath: []Parameter{{"keyId", true, schemaOfKeyReference}}, Answer: schemaOfAttachedPolicies, Problems: []int{400, 401, 403, 404, 429, 500, 503}},
 	{Method: "POST", Path: "/v1/keys/{keyId}/policy", Status: 200, Action: "Attach Policy", InPath: []Parameter{{"keyId", true, schemaOfKeyReference}}, Body: schemaOfPolicyOfKey, Answer: schemaOfAttachedPolicies, Problems: []int{400, 401, 403, 404, 409, 410, 413, 429, 500, 503}},
 	{Method: "DELETE", Path: "/v1/keys/{keyId}/policy/{policyId}", Status: 200, Action: "Detach Policy", InPath: []Parameter{{"keyId", true, schemaOfKeyReference}, {"policyId", true, schemaOfName}}, Answer: schemaOfAttachedPolicies, Problems: []int{400, 401, 403, 404, 409, 410, 429, 500, 503}},
@@ -148,6 +149,8 @@ var (
 	schemaOfKeyState     = &Schema{Kind: Text, Enum: []string{"Pre-Active", "Active", "Deactivated", "Compromised", "Destroyed", "Destroyed Compromised"}}
 	schemaOfKeyReference = &Schema{Kind: Text, Least: 1, Most: 256}
 	schemaOfKeyPage      = &Schema{Kind: Object, Members: []Member{{"keys", true, &Schema{Kind: Array, Element: schemaOfKey, Most: 200}},
+		{"nextPageToken", false, schemaOfPageToken}}}
+	schemaOfKeyVersionPage = &Schema{Kind: Object, Members: []Member{{"versions", true, &Schema{Kind: Array, Element: schemaOfKey, Most: 200}},
 		{"nextPageToken", false, schemaOfPageToken}}}
 	schemaOfRotateRequest   = &Schema{Kind: Object, Members: []Member{{"activateAt", false, &Schema{Kind: Time, Most: 64}}}, Closed: true}
 	schemaOfActivateRequest = &Schema{Kind: Object, Members: []Member{}, Closed: true}

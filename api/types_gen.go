@@ -106,6 +106,12 @@ type KeyPage struct {
 	NextPageToken string `json:"nextPageToken,omitempty"`
 }
 
+// KeyVersionPage is a part of the list of versions of a key.
+type KeyVersionPage struct {
+	Versions      []Key  `json:"versions"`
+	NextPageToken string `json:"nextPageToken,omitempty"`
+}
+
 // RotateRequest is a new version of a key.
 type RotateRequest struct {
 	// When the new version becomes Active. Left out, it is at once.

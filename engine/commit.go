@@ -1,11 +1,6 @@
 package engine
 
-import (
-	"slices"
-	"strings"
-
-	"github.com/keyreeve/keyreeve/core"
-)
+import "github.com/keyreeve/keyreeve/core"
 
 // Commit stores a change with the operation's record in one transaction, then updates
 // the cache and the batch's Undo. It fails without storing if a grant has ended, a
@@ -43,7 +38,7 @@ func (k *Call) Commit(ch *core.Change) error {
 	}
 	useUpApprovals(k, ch)
 	addDueDates(ch, k.Now)
-	sortUpdates(ch)
+	ch.SortUpdates()
 	ch.Add(k.Ports.RecordWrite(&k.Record))
 	k.Engine.Intents.Begin(ch, k.Ports.Clock.Mono(), len(core.WritesOf[core.DeleteObject](ch)) > 0)
 	if err := k.Ports.Store.Commit(lastingContext(), ch); err != nil {
@@ -58,18 +53,6 @@ func (k *Call) Commit(ch *core.Change) error {
 	showApprovals(k, ch)
 	k.rememberStored(ch)
 	return nil
-}
-
-// sortUpdates sorts the updates of objects, so that of two changes of the same rows one waits for
-// the other. If their orders differed, the database could find a deadlock.
-func sortUpdates(ch *core.Change) {
-	updates := core.WritesOf[core.UpdateObject](ch)
-	slices.SortStableFunc(updates, func(a, b core.UpdateObject) int { return strings.Compare(a.Object.ID, b.Object.ID) })
-	for i := range ch.Writes {
-		if _, is := ch.Writes[i].(core.UpdateObject); is {
-			ch.Writes[i], updates = updates[0], updates[1:]
-		}
-	}
 }
 
 // rememberStored replaces the snapshots of the objects that a change has stored.

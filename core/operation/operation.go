@@ -180,6 +180,13 @@ type (
 		Owner, Group string
 	}
 
+	// VersionsInput names a key whose versions are listed, as LocatedObject has them.
+	VersionsInput struct {
+		Key   core.Identifier
+		Limit int
+		After string // Unique Identifier of the last version of the page before; "": from the newest
+	}
+
 	// LifeInput names the object of Archive and Recover (KMIP 1.4 §4.22, §4.23, 2.1 §6.1.4,
 	// §6.1.42), Disable, Enable, Restore and Purge. IDOutput answers them and Soft Delete.
 	LifeInput       struct{ ID core.Identifier }

@@ -43,6 +43,7 @@ func Routes(d *door.Door, o Options) []door.Route {
 		door.Row(s, "POST", "/v1/keys/{keyId}/recover", core.ActionRecover, door.TakesBody, http.StatusOK, lifeRoute(core.ActionRecover, (*objects.Verbs).Recover)).HonorIfMatch(),
 		door.Row(s, "POST", "/v1/keys/{keyId}/rotate", core.ActionReKey, door.TakesBody, http.StatusOK, (*service).rotateKey).HonorIfMatch(),
 		door.Row(s, "GET", "/v1/keys/{keyId}/public-key", core.ActionGet, door.TakesQuery, http.StatusOK, (*service).publicKey),
+		door.Row(s, "GET", "/v1/keys/{keyId}/versions", core.ActionGetAttributes, door.TakesQuery, http.StatusOK, (*service).listVersions),
 
 		door.Row(s, "PUT", "/v1/aliases/{name}", core.ActionModifyAttribute, door.TakesBody, http.StatusOK, (*service).setAlias),
 		door.Row(s, "GET", "/v1/aliases/{name}", core.ActionGetAttributes, door.TakesNothing, http.StatusOK, (*service).getAlias),
