@@ -124,7 +124,7 @@ socket_operations := {
 	"Save Policy", "Delete Policy", "Read Policies", "Attach Policy", "Detach Policy",
 	"Save Canary", "Delete Canary",
 	"Save User", "Delete User", "Read Users", "Save Role", "Delete Role", "Read Roles",
-	"Save Client", "Revoke Client", "Read Clients",
+	"Save Client", "Revoke Client", "Read Clients", "Diagnose Client",
 	"Create Authority", "Read Revocations",
 	"Save Server Policy", "Read Server Policy",
 	"Read Jobs", "Change Job",
@@ -152,7 +152,7 @@ people_operations := {
 	"Save Policy", "Delete Policy", "Read Policies", "Attach Policy", "Detach Policy",
 	"Save Canary", "Delete Canary",
 	"Save User", "Delete User", "Read Users", "Save Role", "Delete Role", "Read Roles",
-	"Save Client", "Revoke Client", "Read Clients",
+	"Save Client", "Revoke Client", "Read Clients", "Diagnose Client",
 	"Simulate Policy", "Read Tenant",
 }
 

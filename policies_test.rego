@@ -445,7 +445,7 @@ test_an_administrator_of_the_server_looks_after_tenants_alone if {
 on_people := {"Save Canary", "Delete Canary", "Save Policy", "Attach Policy", "Save User", "Save Role", "Read Users", "Simulate Policy", "Read Tenant"}
 
 test_who_administers_people if {
-	every operation in on_people | {"Save Client", "Revoke Client", "Read Clients"} {
+	every operation in on_people | {"Save Client", "Revoke Client", "Read Clients", "Diagnose Client"} {
 		about_server(operation, {"admin"}).allow == true
 		every role in {"monitor", "operator", "viewer", "auditor", "user"} {
 			about_server(operation, {role}).allow == false

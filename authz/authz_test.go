@@ -75,7 +75,7 @@ var rights = map[core.Action]right{
 	core.ActionSimulatePolicy: people, core.ActionReadTenant: people, core.ActionReplayPolicy: review, core.ActionSaveCanary: people, core.ActionDeleteCanary: people,
 	core.ActionReadHealth: watch, core.ActionReadMetrics: watch,
 	core.ActionQuery: inquire, core.ActionDiscoverVersions: inquire,
-	core.ActionSaveClient: people, core.ActionRevokeClient: people, core.ActionReadClients: people, core.ActionSaveServerPolicy: machine, core.ActionReadServerPolicy: machine, core.ActionReadJobs: machine, core.ActionChangeJob: machine, core.ActionEnrollClient: inquire, core.ActionRenewClient: inquire,
+	core.ActionSaveClient: people, core.ActionRevokeClient: people, core.ActionReadClients: people, core.ActionDiagnoseClient: people, core.ActionSaveServerPolicy: machine, core.ActionReadServerPolicy: machine, core.ActionReadJobs: machine, core.ActionChangeJob: machine, core.ActionEnrollClient: inquire, core.ActionRenewClient: inquire,
 	core.ActionIssueToken: inquire, core.ActionRevokeToken: inquire, core.ActionReadTokens: inquire,
 	core.ActionApproveRequest: produce, core.ActionDenyRequest: produce, core.ActionReadApprovals: inquire,
 	core.ActionCreate: produce, core.ActionCreateKeyPair: produce, core.ActionRegister: produce, core.ActionHash: produce,

@@ -255,6 +255,7 @@ const (
 	ActionSaveClient   // an enrolled client: its groups and roles, a certificate, an invitation
 	ActionRevokeClient // its certificates and its invitation
 	ActionReadClients
+	ActionDiagnoseClient   // see what a client last sent, and why it was refused
 	ActionEnrollClient     // by an invitation
 	ActionRenewClient      // its own certificate, by that certificate
 	ActionCreateAuthority  // of enrolled clients, with a key in the HSM
@@ -403,6 +404,7 @@ var actionTable = [...]ActionInfo{
 	ActionSaveClient:       {"Save Client", 0, AdministerAction, NoObject},
 	ActionRevokeClient:     {"Revoke Client", 0, AdministerAction, NoObject},
 	ActionReadClients:      {"Read Clients", 0, ReadAction, NoObject},
+	ActionDiagnoseClient:   {"Diagnose Client", 0, ReadAction, NoObject},
 	ActionEnrollClient:     {"Enroll Client", 0, ManageAction, NoObject},
 	ActionRenewClient:      {"Renew Client", 0, ManageAction, NoObject},
 	ActionCreateAuthority:  {"Create Authority", 0, AdministerAction, NoObject},

@@ -67,7 +67,7 @@ var actionWords = []ActionWord{
 	{"canaries", []Action{ActionSaveCanary, ActionDeleteCanary}},
 	{"tokens", []Action{ActionIssueToken, ActionRevokeToken, ActionReadTokens}},
 	{"approvals", []Action{ActionApproveRequest, ActionDenyRequest, ActionReadApprovals}},
-	{"clients", []Action{ActionSaveClient, ActionRevokeClient, ActionReadClients, ActionEnrollClient, ActionRenewClient}},
+	{"clients", []Action{ActionSaveClient, ActionRevokeClient, ActionReadClients, ActionDiagnoseClient, ActionEnrollClient, ActionRenewClient}},
 	{"authority", []Action{ActionCreateAuthority, ActionReadRevocations}},
 	{"people", []Action{ActionSaveUser, ActionDeleteUser, ActionReadUsers, ActionSaveRole, ActionDeleteRole, ActionReadRoles}},
 }

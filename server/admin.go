@@ -17,6 +17,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine/serverpolicy"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/server/adminsocket"
+	"github.com/keyreeve/keyreeve/server/exchanges"
 	"github.com/keyreeve/keyreeve/server/httpd/door"
 )
 
@@ -38,6 +39,7 @@ type adminDoor struct {
 	addresses map[string]string
 	health    *healthCheck
 	reloads   *reloader
+	exchanges *exchanges.Keeper
 }
 
 var adminRoutes = slices.Concat([]adminsocket.Route[*adminDoor]{
@@ -84,6 +86,7 @@ var adminRoutes = slices.Concat([]adminsocket.Route[*adminDoor]{
 	adminsocket.NewRoute("POST /approvals/deny", core.ActionDenyRequest, adminsocket.AskedByEngine, denyRequest),
 	adminsocket.NewRoute("GET /clients", core.ActionReadClients, adminsocket.AskedByEngine, listClients),
 	adminsocket.NewRoute("GET /clients/one", core.ActionReadClients, adminsocket.AskedByEngine, readClient),
+	adminsocket.NewRoute("GET /clients/doctor", core.ActionDiagnoseClient, adminsocket.AskedByEngine, diagnoseClient),
 	adminsocket.NewRoute("PUT /clients/one", core.ActionSaveClient, adminsocket.AskedByEngine, saveClient),
 	adminsocket.NewRoute("POST /clients/authority", core.ActionCreateAuthority, adminsocket.AskedByEngine, createAuthority),
 	adminsocket.NewRoute("GET /clients/crl", core.ActionReadRevocations, adminsocket.AskedByEngine, readRevocations),
@@ -102,7 +105,7 @@ func (s *Server) openAdmin(context.Context) (stopper, error) {
 		return nil, err
 	}
 	d := &adminDoor{engine: s.engine, admin: s.admin, tokens: s.tokens, clients: s.clients, tenants: s.tenantVerbs, upkeep: s.upkeep.verbs, jobs: jobs.NewVerbs(s.engine, s.jobs), store: s.store, policy: s.policy, log: s.log, mapped: s.mappedPrincipals,
-		addresses: map[string]string{"kmip": s.KMIPAddr, "https": s.HTTPSAddr}, health: s.health, reloads: s.reloads}
+		addresses: map[string]string{"kmip": s.KMIPAddr, "https": s.HTTPSAddr}, health: s.health, reloads: s.reloads, exchanges: s.exchanges}
 	return s.servingHTTP("admin socket", adminsocket.Server(adminsocket.Handler(d, adminRoutes, d, door.StatusOf)), l), nil
 }
 

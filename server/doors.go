@@ -96,10 +96,10 @@ func (s *Server) openKMIP(context.Context) (stopper, error) {
 	s.KMIPAddr = l.Addr().String()
 	limits := s.cfg.limits()
 	limits.Slots = s.doorSlots()
-	door := &kmipd.Server{Messages: message.New(s.verbs, message.Settings{Log: s.log, Omit: s.cfg.compat()}), Logins: s.engine,
+	door := &kmipd.Server{Messages: message.New(s.verbs, message.Settings{Log: s.log, Omit: s.cfg.compat(), Keep: s.exchanges}), Logins: s.engine,
 		Auth: s.admission(), Users: s.credentials(), TLS: s.tls.config(tls.RequireAndVerifyClientCert), Limits: limits, Log: s.log,
 		Watch:  kmipd.Watcher{Opened: s.metrics.Opened, Closed: s.metrics.Closed, Refused: s.metrics.Refused},
-		Memory: s.memory, Compute: fair.NewProcessors(runtime.NumCPU() / 2)}
+		Memory: s.memory, Compute: fair.NewProcessors(runtime.NumCPU() / 2), Keep: s.exchanges}
 	run, cancel := context.WithCancel(context.Background())
 	ended := s.serving("KMIP door", func() error { return door.Serve(run, l) }, kmipd.ErrStopped)
 	return func(ctx context.Context) error {

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/keyreeve/keyreeve/server/exchanges"
 )
 
 // part is one part of a running server. Parts are started in the order of the list, and
@@ -55,7 +57,7 @@ type startedPart struct {
 
 // Start starts a server; it serves until Stop.
 func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Server, error) {
-	s := &Server{cfg: cfg, log: log}
+	s := &Server{cfg: cfg, log: log, exchanges: exchanges.NewKeeper()}
 	all := s.parts()
 	s.fail = make(chan error, len(all))
 	for _, p := range all {

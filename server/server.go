@@ -40,6 +40,7 @@ import (
 	"github.com/keyreeve/keyreeve/server/authn/oidc"
 	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/bounds"
+	"github.com/keyreeve/keyreeve/server/exchanges"
 	"github.com/keyreeve/keyreeve/server/message"
 	"github.com/keyreeve/keyreeve/server/metrics"
 	"github.com/keyreeve/keyreeve/store"
@@ -85,7 +86,10 @@ type Server struct {
 	enrolled    *directory.Clients
 	clients     *admin.ClientVerbs
 
-	memory  *bounds.Memory // of the messages and answers of both doors
+	memory *bounds.Memory // of the messages and answers of both doors
+
+	exchanges *exchanges.Keeper
+
 	metrics *metrics.Metrics
 	upkeep  *upkeepLoop
 	jobs    *jobs.Runner // of the clock

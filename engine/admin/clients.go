@@ -265,6 +265,23 @@ func (a *ClientVerbs) Read(ctx context.Context, c *core.Caller, tenant, name str
 	return out.withoutSecret(), err
 }
 
+// Diagnose permits the caller to see what a client last sent and why it was refused, and records
+// that. It returns the client, with Version 0 if it is not enrolled: other authorities issue
+// certificates too.
+func (a *ClientVerbs) Diagnose(ctx context.Context, c *core.Caller, tenant, name string) (out NamedClient, err error) {
+	err = a.verbs.run(ctx, c, core.ActionDiagnoseClient, "client "+core.ClientText(name), func(k *engine.Call) error {
+		tenant, err := engine.AskedTenant(k, tenant)
+		if err != nil {
+			return err
+		}
+		if out, err = a.client(tenant, name); core.CodeOf(err) == core.ItemNotFound {
+			out, err = NamedClient{Tenant: tenant, Name: name}, nil
+		}
+		return err
+	})
+	return out.withoutSecret(), err
+}
+
 // List lists the enrolled clients of a tenant by name, starting after a name.
 func (a *ClientVerbs) List(ctx context.Context, c *core.Caller, tenant, after string, limit int) ([]NamedClient, error) {
 	out, err := listEntries(ctx, a.verbs, c, core.ActionReadClients, listOf{core.EntryClient, tenant, after, limit}, namedClient)

@@ -79,11 +79,16 @@ func discardRest(c net.Conn) {
 // Failed returns the record of a handshake that failed, with the certificate that the
 // client sent, if it sent one.
 func Failed(door core.Door, address string, err error) core.Record {
-	var sent []*x509.Certificate
+	return Refused(door, address, Sent(err), "TLS: "+err.Error())
+}
+
+// Sent returns the certificates of a client whose handshake failed because of them; nil: it
+// failed for another reason, or before they came.
+func Sent(err error) []*x509.Certificate {
 	if unverified, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		sent = unverified.UnverifiedCertificates
+		return unverified.UnverifiedCertificates
 	}
-	return Refused(door, address, sent, "TLS: "+err.Error())
+	return nil
 }
 
 // Refused returns the record of a client that was refused: the reason, and subject,

@@ -10,6 +10,7 @@ package kmipd
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net"
@@ -20,6 +21,7 @@ import (
 	"github.com/keyreeve/keyreeve/core/fair"
 	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/server/bounds"
+	"github.com/keyreeve/keyreeve/server/exchanges"
 	"github.com/keyreeve/keyreeve/server/handshake"
 	"github.com/keyreeve/keyreeve/server/origin"
 )
@@ -72,8 +74,9 @@ type Server struct {
 	Limits   Limits
 	Log      *slog.Logger
 	Watch    Watcher
-	Memory   *bounds.Memory   // shared by the doors; nil: without bound, for tests
-	Compute  *fair.Processors // shared by the doors; nil: without bound, for tests
+	Memory   *bounds.Memory    // shared by the doors; nil: without bound, for tests
+	Compute  *fair.Processors  // shared by the doors; nil: without bound, for tests
+	Keep     *exchanges.Keeper // keeps what was refused; nil: nobody does
 
 	workers  *bounds.Workers[job]
 	mu       sync.Mutex
@@ -181,6 +184,7 @@ func (s *Server) shakeHands(ctx context.Context, c *conn) bool {
 		}
 		s.countRefused("handshake")
 		s.Log.Info("handshake", "peer", c.origin.Address, "error", err)
+		s.keepRefused(c, handshake.Sent(err), false, err.Error())
 		s.recordLogin(ctx, handshake.Failed(core.DoorKMIP, c.origin.Address, err))
 		return false
 	}
@@ -189,6 +193,7 @@ func (s *Server) shakeHands(ctx context.Context, c *conn) bool {
 	if c.origin.Principal, c.origin.Refusal = c.identify(); c.origin.Refusal != nil {
 		s.countRefused("identity")
 		s.Log.Info("authenticate", "peer", c.origin.Address, "error", c.origin.Refusal)
+		s.keepRefused(c, state.PeerCertificates, true, c.origin.Refusal.Error())
 		s.recordLogin(ctx, handshake.Refused(core.DoorKMIP, c.origin.Address, state.PeerCertificates, c.origin.Refusal.Error()))
 	}
 	p := c.origin.Principal
@@ -198,6 +203,7 @@ func (s *Server) shakeHands(ctx context.Context, c *conn) bool {
 	if why := c.countFor(p); why != "" {
 		s.countRefused(why)
 		s.Log.Info("connections", "peer", c.origin.Address, "tenant", p.Tenant, "principal", p.ID, "full", why)
+		s.keepRefused(c, state.PeerCertificates, true, "too many connections of the "+why)
 		s.recordLogin(ctx, handshake.Refused(core.DoorKMIP, c.origin.Address, state.PeerCertificates, "too many connections of the "+why))
 		return false
 	}
@@ -210,6 +216,13 @@ func (s *Server) shakeHands(ctx context.Context, c *conn) bool {
 		c.wire.turn = &c.turn
 	}
 	return true
+}
+
+// keepRefused keeps why a connection was refused.
+func (s *Server) keepRefused(c *conn, sent []*x509.Certificate, verified bool, why string) {
+	if s.Keep != nil {
+		s.Keep.KeepRefused(time.Now(), c.origin.Address, sent, verified, why)
+	}
 }
 
 // recordLogin records an authentication that failed. Failures to record only reach

@@ -5,11 +5,13 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"sync"
+	"time"
 	"unsafe"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/server/exchanges"
 	"github.com/keyreeve/keyreeve/server/origin"
 )
 
@@ -27,9 +29,11 @@ type batch struct {
 	answeredEnds []int    // where those of each item end
 	limit        int      // Maximum Response Size in bytes
 	item         *kmip.RequestItem
-	loginRefused bool            // the credentials of the header were refused
-	countedBytes int             // of the answer: those that are reserved
-	room         func(int) error // the method reserveAnswer, made once
+	loginRefused bool // the credentials of the header were refused
+	began        time.Time
+	refused      *exchanges.Exchange // what of the message was refused so far; nil: nothing
+	countedBytes int                 // of the answer: those that are reserved
+	room         func(int) error     // the method reserveAnswer, made once
 
 	getInput  operation.GetInput
 	getOutput operation.GetOutput
@@ -48,7 +52,7 @@ var batches = sync.Pool{New: func() any {
 // borrow lends a batch until giveBack.
 func (p *Processor) borrow(ctx context.Context, o *origin.Origin) *batch {
 	b := batches.Get().(*batch)
-	b.processor, b.origin, b.ctx = p, o, ctx
+	b.processor, b.origin, b.ctx, b.began = p, o, ctx, time.Now()
 	return b
 }
 

@@ -129,6 +129,7 @@ func (b *batch) answerFailure(err error, undo bool, i, start, count int) (full b
 		b.placeholder = "" // so that a later item cannot hit an older object
 	}
 	reason, text := b.reasonAndText(b.item.Operation, err)
+	b.noteFailure(i+1, b.item.Operation, err, reason, text)
 	if undo && len(b.caller.Undo.Steps) > 0 {
 		if uerr := batchundo.Undo(b.ctx, b.processor.engine, &b.caller, b.caller.Undo); uerr != nil {
 			b.processor.Log.Error("undo", "request", b.caller.RequestID, "error", uerr)

@@ -20,6 +20,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine/objects"
 	"github.com/keyreeve/keyreeve/engine/uses"
 	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/server/exchanges"
 	"github.com/keyreeve/keyreeve/server/origin"
 )
 
@@ -42,6 +43,7 @@ type Settings struct {
 	Log     *slog.Logger
 	Lenient bool                   // ignore unknown fields of requests
 	Omit    map[string]core.TagSet // by principal: attributes left out if all are asked for
+	Keep    *exchanges.Keeper      // keeps what was refused; nil: nobody does
 }
 
 // Processor answers messages. It is safe for concurrent use.
@@ -63,6 +65,7 @@ func New(v Verbs, s Settings) *Processor {
 func (p *Processor) Answer(ctx context.Context, o *origin.Origin, msg, buf []byte) []byte {
 	b := p.borrow(ctx, o)
 	out := b.answerMessage(b.request.Parse(msg), buf)
+	b.keepRefused(msg)
 	b.giveBack()
 	return out
 }
@@ -72,6 +75,7 @@ func (p *Processor) Answer(ctx context.Context, o *origin.Origin, msg, buf []byt
 func (p *Processor) AnswerUnread(ctx context.Context, o *origin.Origin, err error, buf []byte) []byte {
 	b := p.borrow(ctx, o)
 	out := b.answerMessage(err, buf)
+	b.keepRefused(nil)
 	b.giveBack()
 	return out
 }
@@ -99,7 +103,11 @@ func (p *Processor) AnswerLate(ctx context.Context, o *origin.Origin, v core.Ver
 	b := p.borrow(ctx, o)
 	b.setCaller()
 	b.caller.Version = v
-	reason, text := b.reasonAndText(operation, p.engine.RecordUnfinished(ctx, &b.caller, core.ActionOf(operation), after))
+	err := p.engine.RecordUnfinished(ctx, &b.caller, core.ActionOf(operation), after)
+	reason, text := b.reasonAndText(operation, err)
+	b.began = b.began.Add(-after)
+	b.noteFailure(0, operation, err, reason, text)
+	b.keepRefused(nil)
 	b.response.Begin(nil, v, time.Now().Unix(), "")
 	b.response.Failure(operation, nil, core.StatusOperationFailed, reason, text)
 	out := b.response.End()

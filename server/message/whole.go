@@ -108,6 +108,7 @@ func (b *batch) checkItems() error {
 // message cannot be read or breaks the rules, one item without Operation answers.
 func (b *batch) answerWhole(err error, items []kmip.RequestItem) {
 	reason, text := b.reasonAndText(0, err)
+	b.noteFailure(0, operationOf(items), err, reason, text)
 	start, count := b.response.Mark()
 	for i := range items {
 		b.response.Failure(items[i].Operation, items[i].BatchID, core.StatusOperationFailed, reason, text)

@@ -38,6 +38,7 @@ func (b *Bundle) Steps(at Place) string {
 	if p.OwnRequest && p.Form != FormRequest {
 		steps = append(steps, "The product can make its own key instead: have it make a certificate request, and give this to keyreeve client renew "+b.name+" --for "+p.Name+" --csr FILE --out NEWFOLDER. Then these files are not needed: end their certificate with keyreeve client revoke "+b.name+" --serial "+b.serial+".")
 	}
+	steps = append(steps, "If it does not work: keyreeve client doctor "+b.name)
 	var s strings.Builder
 	fmt.Fprintf(&s, "Steps for %s:\n\n", p.Title)
 	for i, step := range steps {

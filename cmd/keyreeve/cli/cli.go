@@ -75,6 +75,8 @@ type clientCmd struct {
 	clientIssueCmd
 	clientCareCmd
 	Show clientShowCmd `cmd:"" help:"Print a client with its certificates."`
+
+	Doctor clientDoctorCmd `cmd:"" help:"Show what a client last sent that was refused, and why, without secrets, and say what can be done."`
 }
 
 type tokenCmd struct {
