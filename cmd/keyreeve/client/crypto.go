@@ -1,13 +1,17 @@
 package client
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/url"
 	"strconv"
 
 	"github.com/keyreeve/keyreeve/api"
+	"github.com/keyreeve/keyreeve/cmd/keyreeve/client/filestream"
 )
 
 // aadFlag names what is authenticated with the data and not in the envelope.
@@ -17,6 +21,9 @@ type aadFlag struct {
 }
 
 func (f *aadFlag) read() ([]byte, error) {
+	if _, used := f.Context[fileMark]; used {
+		return nil, fmt.Errorf("--context %s is set by encrypt itself, for the data keys of files", fileMark)
+	}
 	if f.AAD == "" {
 		return nil, nil
 	}
@@ -45,18 +52,38 @@ type encryptCmd struct {
 	Out string `help:"File for the envelope. Only its owner can read it." placeholder:"FILE"`
 }
 
-// Run encrypts.
+// maxInEnvelope is up to how many bytes become an envelope. More becomes a file.
+const maxInEnvelope = 64 << 10
+
+// Run encrypts. It reads before it connects, so that a slow input does not use up the time for
+// the requests.
 func (c *encryptCmd) Run() error {
+	var plaintext []byte
+	if c.Text != nil {
+		text, err := c.input.read()
+		if err != nil {
+			return err
+		}
+		plaintext = text
+	} else {
+		f, err := openFile(c.File)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if plaintext, err = io.ReadAll(io.LimitReader(f, maxInEnvelope+1)); err != nil {
+			return err
+		}
+		if len(plaintext) > maxInEnvelope {
+			return c.encryptFile(plaintext, f)
+		}
+	}
+	defer clear(plaintext)
 	s, ctx, end, err := c.connect()
 	if err != nil {
 		return err
 	}
 	defer end()
-	plaintext, err := c.input.read()
-	defer clear(plaintext)
-	if err != nil {
-		return err
-	}
 	aad, err := c.aadFlag.read()
 	if err != nil {
 		return err
@@ -82,15 +109,27 @@ type decryptCmd struct {
 
 // Run decrypts.
 func (c *decryptCmd) Run() error {
+	f, err := openFile(c.File)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	in := bufio.NewReader(f)
+	if begin, _ := in.Peek(filestream.MagicBytes); filestream.IsFile(begin) {
+		return c.decryptFile(in, f)
+	}
+	envelope, err := io.ReadAll(io.LimitReader(in, maxEnvelope+1))
+	if err != nil {
+		return err
+	}
+	if len(envelope) > maxEnvelope {
+		return fmt.Errorf("%s is no file that keyreeve has encrypted, and too large for an envelope", f.Name())
+	}
 	s, ctx, end, err := c.connect()
 	if err != nil {
 		return err
 	}
 	defer end()
-	envelope, err := readUpTo(c.File, maxEnvelope)
-	if err != nil {
-		return err
-	}
 	aad, err := c.aadFlag.read()
 	if err != nil {
 		return err

@@ -37,16 +37,21 @@ func (i *input) read() ([]byte, error) {
 // readFile reads a file that is not too large for a request; "-" is standard input.
 func readFile(path string) ([]byte, error) { return readUpTo(path, maxInput) }
 
+// openFile opens a file; "-" is standard input.
+func openFile(path string) (*os.File, error) {
+	if path == "-" {
+		return os.Stdin, nil
+	}
+	return os.Open(path)
+}
+
 // readUpTo reads a file that has at most some bytes.
 func readUpTo(path string, most int) ([]byte, error) {
-	f := os.Stdin
-	if path != "-" {
-		var err error
-		if f, err = os.Open(path); err != nil {
-			return nil, err
-		}
-		defer f.Close()
+	f, err := openFile(path)
+	if err != nil {
+		return nil, err
 	}
+	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
 	if err == nil && len(b) > most {
 		err = fmt.Errorf("%s has more than %d bytes, which is the most that one request takes", f.Name(), most)
@@ -54,19 +59,18 @@ func readUpTo(path string, most int) ([]byte, error) {
 	return b, err
 }
 
-// writeFile writes a file that only its owner can read, whole or not at all. It writes into
-// a device or a pipe that is there.
-func writeFile(path string, content []byte) error {
+// writeFile writes a file that only its owner can read, whole or not at all, with what a
+// function writes. It writes into a device or a pipe that is there.
+func writeFile(path string, write func(io.Writer) error) error {
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().IsRegular() {
-		return profile.WritePrivate(path, content)
+		return profile.WritePrivateBy(path, write)
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(content)
-	return errors.Join(err, f.Close())
+	return errors.Join(write(f), f.Close())
 }
 
 // bytesFlags say how bytes that are a result, or come beside one, are written.

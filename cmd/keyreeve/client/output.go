@@ -183,5 +183,8 @@ func write(path string, content []byte) error {
 		_, err := os.Stdout.Write(content)
 		return err
 	}
-	return writeFile(path, content)
+	return writeFile(path, func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	})
 }

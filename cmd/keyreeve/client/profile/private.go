@@ -42,13 +42,26 @@ func writeWithFolder(path string, content []byte) error {
 }
 
 // WritePrivate writes a file whole or not at all. Only its owner can read it.
-func WritePrivate(path string, content []byte) (err error) {
+func WritePrivate(path string, content []byte) error {
+	return WritePrivateBy(path, func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	})
+}
+
+// WritePrivateBy is WritePrivate for a content that a function writes. The file gets its name
+// when the function has returned without an error. Until then it is beside it, with a name that
+// begins with a dot; that file is left behind if the process is killed.
+func WritePrivateBy(path string, write func(io.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // CreateTemp gives it the mode 0600
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+	err = write(f)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
