@@ -4,7 +4,8 @@ import "github.com/keyreeve/keyreeve/core"
 
 // onArchived are the actions that are possible on an archived object. The standard demands
 // Recover before any other (KMIP 1.4 §4, 2.1 §6.1); its test cases read the attributes.
-var onArchived = map[core.Action]bool{core.ActionGetAttributes: true, core.ActionGetAttributeList: true, core.ActionRecover: true}
+var onArchived = map[core.Action]bool{core.ActionGetAttributes: true, core.ActionGetAttributeList: true, core.ActionRecover: true,
+	core.ActionArchive: true} // which refuses it, unless it is about all versions of a key
 
 // RequireAvailable fails with ObjectArchived if o is archived, unless the action is possible
 // then, and with WrongState if o is disabled and the action uses its value. Re-key counts as a

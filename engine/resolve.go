@@ -10,11 +10,6 @@ import (
 var Protecting = map[core.Action]bool{core.ActionEncrypt: true, core.ActionSign: true, core.ActionMAC: true,
 	core.ActionReencryptTo: true, core.ActionGenerateDataKey: true}
 
-// oneVersion are the actions that end a version, or bring one back. Of a key with several versions the request must
-// name one: if the newest ended, an older one would protect data again.
-var oneVersion = map[core.Action]bool{core.ActionRevoke: true, core.ActionDestroy: true, core.ActionDisable: true, core.ActionEnable: true, core.ActionSoftDelete: true,
-	core.ActionRestore: true, core.ActionPurge: true, core.ActionArchive: true, core.ActionRecover: true}
-
 // Processing are the actions on what a key has protected. An identifier names the very object
 // then, because answers name the version that they were made with by its identifier.
 var Processing = map[core.Action]bool{core.ActionDecrypt: true, core.ActionSignatureVerify: true, core.ActionMACVerify: true}
@@ -31,10 +26,6 @@ func findKey(k *Call, id core.Identifier) (*core.ManagedObject, error) {
 	o, err := findAs(k, version.ID, core.RoleTarget)
 	if core.CodeOf(err) == core.ItemNotFound || id.Alias != "" && core.CodeOf(err) == core.PermissionDenied && !MaySee(k, version) {
 		return nil, NoKey(id)
-	}
-	if err == nil && id.Version == 0 && oneVersion[k.Action] && o.FamilyVersion() > 1 {
-		name := ReferenceText(id)
-		return nil, core.Errorf(core.IllegalOperation, "the key %s has %d versions, and %s is for one of them; name it, such as %s@1", name, o.FamilyVersion(), k.Action, name)
 	}
 	return o, err
 }

@@ -108,3 +108,33 @@ func TestVersionsAreListed(t *testing.T) {
 	p.must(400, "GET", path(madeKey(p), "/versions")+"?pageToken="+first.member(p, "nextPageToken"), "")
 	p.must(404, "GET", path("alias/none", "/versions"), "")
 }
+
+// What ends a key over REST ends all its versions, and what brings it back does so too. A number names one.
+func TestKeysEndAsAWhole(t *testing.T) {
+	s := servertest.Start(t)
+	p := restAs(t, s, "dev")
+	f := madeFamily(p, 2)
+	standing := func(want ...string) {
+		t.Helper()
+		for i, member := range want {
+			p.must(200, "GET", path(fmt.Sprintf("%s@%d", f.id, i+1), ""), "", member)
+		}
+	}
+	const off, on = `"disabled":true`, `"disabled":false`
+	p.must(200, "POST", path(f.id+"@2", "/disable"), `{}`)
+	standing(on, off, on)
+	p.must(200, "POST", path(f.newest, "/disable"), `{}`)
+	standing(on, off, off)
+	tag := p.must(200, "GET", path(f.id, ""), "").header.Get("ETag")
+	p.ask("POST", path("alias/app", "/disable"), `{}`, `If-Match: "1"`).demand(p, 412, "a version of the newest that is gone")
+	p.ask("POST", path("alias/app", "/disable"), `{}`, "If-Match: "+tag).demand(p, 200, "the newest version, which is disabled already")
+	standing(off, off, off)
+	p.must(409, "POST", path(f.id, "/disable"), `{}`)
+	p.must(200, "POST", path(f.id, "/enable"), `{}`)
+	standing(on, on, on)
+	p.must(202, "DELETE", path(f.id, ""), "", `"purgeAt":`)
+	standing(`"purgeAt":`, `"purgeAt":`, `"purgeAt":`)
+	p.must(200, "POST", path("alias/app", "/restore"), `{}`, `"state":"Active"`)
+	p.must(200, "POST", path(f.id, "/revoke"), `{"reason":"keyCompromise"}`)
+	standing(`"state":"Compromised"`, `"state":"Compromised"`, `"state":"Compromised"`)
+}

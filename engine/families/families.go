@@ -42,19 +42,26 @@ func ChangeAll(ctx context.Context, store core.ObjectTable, o *core.ManagedObjec
 	return changes, after, nil
 }
 
-// AnyVersion reports whether is holds for a version of the family of o. The versions are read
-// now. Those after version 1 are as a search finds them, without key material.
-func AnyVersion(ctx context.Context, store core.ObjectTable, o *core.ManagedObject, is func(*core.ManagedObject) bool) (bool, error) {
-	head, err := store.Object(ctx, o.Tenant, o.Family())
-	if err != nil || is(head) {
-		return err == nil, err
-	}
-	found := false
-	err = eachLater(ctx, store, head, func(version *core.ManagedObject) error {
+// AnyVersion reports whether is holds for a version of the family of o, as [Each] finds them.
+func AnyVersion(ctx context.Context, store core.ObjectTable, o *core.ManagedObject, is func(*core.ManagedObject) bool) (found bool, err error) {
+	err = Each(ctx, store, o, func(version *core.ManagedObject) error {
 		found = found || is(version)
 		return nil
 	})
 	return found, err
+}
+
+// Each calls do with each version of the family of o, version 1 first. The versions are read now.
+// Those after version 1 are as a search finds them, without key material.
+func Each(ctx context.Context, store core.ObjectTable, o *core.ManagedObject, do func(*core.ManagedObject) error) error {
+	head, err := store.Object(ctx, o.Tenant, o.Family())
+	if err == nil {
+		err = do(head)
+	}
+	if err != nil {
+		return err
+	}
+	return eachLater(ctx, store, head, do)
 }
 
 // Load reads all versions of the family of o. Version 1 is the first, and is read before the

@@ -98,12 +98,12 @@ func setVendor(as core.Attributes, n core.AttributeName, v core.Value) core.Attr
 	return as.Without(n).Add(n.With(v))
 }
 
-// freeAliases takes the aliases from a family whose last version is destroyed. ended are the
-// successors of versions that a change destroys. While another version lives or can be restored,
-// the newest one keeps the aliases, also if it is destroyed. It is read before the others, and
-// stored: of two versions that are destroyed at once, one must see the other.
-func freeAliases(k *engine.Call, ch *core.Change, ended ...*core.ManagedObject) error {
-	store, o := k.Ports.Store, ended[0]
+// freeAliases takes the aliases from a family whose last version is destroyed. changed are the
+// successors of the versions that a change destroys, and of others that it writes. While a version
+// lives or can be restored, the newest one keeps the aliases, also if it is destroyed. It is read before the
+// others, and stored: of two versions that are destroyed at once, one must see the other.
+func freeAliases(k *engine.Call, ch *core.Change, changed ...*core.ManagedObject) error {
+	store, o := k.Ports.Store, changed[0]
 	if o.Family() == o.ID && o.NewestVersion() == o.ID { // of one version
 		o.Attributes = o.Attributes.Without(core.AliasAttribute)
 		return nil
@@ -116,23 +116,27 @@ func freeAliases(k *engine.Call, ch *core.Change, ended ...*core.ManagedObject) 
 	if err != nil || newest.Attributes.Find(core.AliasAttribute) < 0 {
 		return err
 	}
-	isEnded := func(id string) int {
-		return slices.IndexFunc(ended, func(e *core.ManagedObject) bool { return e.ID == id })
+	successors := make(map[string]*core.ManagedObject, len(changed))
+	for _, next := range changed {
+		successors[next.ID] = next
 	}
 	left, err := families.AnyVersion(k.Ctx, store, newest, func(v *core.ManagedObject) bool {
-		return isEnded(v.ID) < 0 && (!v.StateAt(k.Now).Gone() || rules.IsRestorable(v))
+		if next := successors[v.ID]; next != nil {
+			v = next
+		}
+		return !v.StateAt(k.Now).Gone() || rules.IsRestorable(v)
 	})
 	if err != nil {
 		return err
 	}
-	next := newest.Successor()
-	if at := isEnded(newest.ID); at >= 0 {
-		next = ended[at]
+	next, written := successors[newest.ID], true
+	if next == nil {
+		next, written = newest.Successor(), false
 	}
 	if !left {
 		next.Attributes = next.Attributes.Without(core.AliasAttribute)
 	}
-	if isEnded(newest.ID) < 0 {
+	if !written {
 		engine.ChangeBeside(k, ch, newest, next)
 	}
 	return nil

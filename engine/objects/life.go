@@ -17,12 +17,12 @@ type lifeChange func(k *engine.Call, o *core.ManagedObject) (*core.ManagedObject
 
 // Disable forbids every use of the value of an object until [Verbs.Enable]. Its State stays.
 func (v *Verbs) Disable(ctx context.Context, c *core.Caller, in *operation.LifeInput) (operation.IDOutput, error) {
-	return engine.Run(v.engine, ctx, c, core.ActionDisable, in, lifeVerb(disabled))
+	return engine.Run(v.engine, ctx, c, core.ActionDisable, in, lifeVerb(disabled, isDisabled))
 }
 
 // Enable ends what [Verbs.Disable] began.
 func (v *Verbs) Enable(ctx context.Context, c *core.Caller, in *operation.LifeInput) (operation.IDOutput, error) {
-	return engine.Run(v.engine, ctx, c, core.ActionEnable, in, lifeVerb(enabled))
+	return engine.Run(v.engine, ctx, c, core.ActionEnable, in, lifeVerb(enabled, isEnabled))
 }
 
 // SoftDelete makes an object Destroyed, in any State. Its key material stays, so that
@@ -33,7 +33,7 @@ func (v *Verbs) SoftDelete(ctx context.Context, c *core.Caller, in *operation.So
 
 // Restore brings back an object that was deleted softly, as it was.
 func (v *Verbs) Restore(ctx context.Context, c *core.Caller, in *operation.LifeInput) (operation.IDOutput, error) {
-	return engine.Run(v.engine, ctx, c, core.ActionRestore, in, lifeVerb(restored))
+	return engine.Run(v.engine, ctx, c, core.ActionRestore, in, lifeVerb(restored, isNotRestorable))
 }
 
 // PurgeDeleted removes the key material of an object that was deleted softly, before or after
@@ -45,30 +45,47 @@ func (v *Verbs) PurgeDeleted(ctx context.Context, c *core.Caller, in *operation.
 // Archive takes an object off-line (KMIP 1.4 §4.22, 2.1 §6.1.4). Until [Verbs.Recover] only
 // its attributes can be read. The object stays where it is kept.
 func (v *Verbs) Archive(ctx context.Context, c *core.Caller, in *operation.LifeInput) (operation.IDOutput, error) {
-	return engine.Run(v.engine, ctx, c, core.ActionArchive, in, lifeVerb(archived))
+	return engine.Run(v.engine, ctx, c, core.ActionArchive, in, lifeVerb(archived, isArchived))
 }
 
 // Recover brings an archived object back on-line (KMIP 1.4 §4.23, 2.1 §6.1.42). The standard
 // has no error for an object that is on-line, so this succeeds and changes nothing else.
 func (v *Verbs) Recover(ctx context.Context, c *core.Caller, in *operation.LifeInput) (operation.IDOutput, error) {
-	return engine.Run(v.engine, ctx, c, core.ActionRecover, in, lifeVerb(recovered))
+	return engine.Run(v.engine, ctx, c, core.ActionRecover, in, lifeVerb(recovered, isOnLine))
 }
 
 // lifeVerb returns the verb that makes one change.
-func lifeVerb(change lifeChange) func(*engine.Call, *operation.LifeInput) (operation.IDOutput, error) {
+func lifeVerb(change lifeChange, passes func(*engine.Call, *core.ManagedObject) bool) func(*engine.Call, *operation.LifeInput) (operation.IDOutput, error) {
 	return func(k *engine.Call, in *operation.LifeInput) (operation.IDOutput, error) {
-		return changeLife(k, in.ID, change)
+		return changeLife(k, in.ID, change, passes)
 	}
 }
 
-// changeLife makes one change. If the HSM port holds the key unwrapped, it is dropped.
-func changeLife(k *engine.Call, id core.Identifier, change lifeChange) (operation.IDOutput, error) {
-	next, err := k.Change(id, func(o *core.ManagedObject, _ *core.Change) (*core.ManagedObject, error) { return change(k, o) })
+// changeLife makes one change of an object, or of all versions of a key except those for which passes holds.
+// What the HSM port holds of them unwrapped is dropped.
+func changeLife(k *engine.Call, id core.Identifier, change lifeChange, passes func(*engine.Call, *core.ManagedObject) bool) (operation.IDOutput, error) {
+	next, changed, err := changeVersions(k, id, versionChange{
+		make:   func(o *core.ManagedObject, _ *core.Change) (*core.ManagedObject, error) { return change(k, o) },
+		passes: func(o *core.ManagedObject) bool { return passes(k, o) },
+	})
 	if err != nil {
 		return operation.IDOutput{}, err
 	}
-	k.Ports.HSM.Forget(next.Tenant, next.ID)
+	for _, o := range changed {
+		k.Ports.HSM.Forget(o.Tenant, o.ID)
+	}
 	return operation.IDOutput{ID: next.ID, Changed: next}, nil
+}
+
+// Versions that are as a change would make them, or that it cannot concern.
+func isGone(k *engine.Call, o *core.ManagedObject) bool     { return o.StateAt(k.Now).Gone() }
+func isDisabled(k *engine.Call, o *core.ManagedObject) bool { return o.Disabled() || isGone(k, o) }
+func isEnabled(k *engine.Call, o *core.ManagedObject) bool  { return !o.Disabled() || isGone(k, o) }
+func isArchived(k *engine.Call, o *core.ManagedObject) bool { return o.Archived() || isGone(k, o) }
+func isOnLine(k *engine.Call, o *core.ManagedObject) bool   { return !o.Archived() || isGone(k, o) }
+func isNotRestorable(k *engine.Call, o *core.ManagedObject) bool {
+	until, _ := rules.DateOf(o, core.PurgeAtAttribute)
+	return !rules.IsRestorable(o) || until <= k.Now
 }
 
 // requireAlive refuses an object without a State, and one that is destroyed or deleted.
@@ -113,7 +130,7 @@ func softDelete(k *engine.Call, in *operation.SoftDeleteInput) (operation.IDOutp
 	}
 	return changeLife(k, in.ID, func(k *engine.Call, o *core.ManagedObject) (*core.ManagedObject, error) {
 		return deletedSoftly(k, o, retention)
-	})
+	}, isGone)
 }
 
 // retentionOf returns how long a deleted object can be restored, in seconds. asked is 0 for the
@@ -172,36 +189,33 @@ func restored(k *engine.Call, o *core.ManagedObject) (*core.ManagedObject, error
 }
 
 func purgeDeleted(k *engine.Call, in *operation.LifeInput) (operation.IDOutput, error) {
-	return purge(k, in, func(*engine.Call, *core.ManagedObject) error { return nil })
-}
-
-// purge purges an object that passes a check.
-func purge(k *engine.Call, in *operation.LifeInput, check func(*engine.Call, *core.ManagedObject) error) (operation.IDOutput, error) {
-	var token []byte
-	next, err := k.Change(in.ID, func(o *core.ManagedObject, ch *core.Change) (next *core.ManagedObject, err error) {
-		if err := check(k, o); err != nil {
-			return nil, err
-		}
-		next, token, err = purged(k, o, ch)
-		return next, err
+	tokens := map[string][]byte{}
+	next, changed, err := changeVersions(k, in.ID, versionChange{
+		make: func(o *core.ManagedObject, ch *core.Change) (next *core.ManagedObject, err error) {
+			next, tokens[o.ID], err = purged(k, o, ch)
+			return next, err
+		},
+		passes: func(o *core.ManagedObject) bool { return !rules.IsRestorable(o) },
+		end:    func(ch *core.Change, written []*core.ManagedObject) error { return freeAliases(k, ch, written...) },
 	})
 	if err != nil {
 		return operation.IDOutput{}, err
 	}
-	removeErased(k, next.ID, token)
+	for _, o := range changed {
+		removeErased(k, o.ID, tokens[o.ID])
+	}
 	return operation.IDOutput{ID: next.ID, Changed: next}, nil
 }
 
 // purged returns the successor of an object that was deleted softly, without key material. For
-// the token object see [eraseMaterial].
+// the token object see [eraseMaterial], for the aliases [freeAliases].
 func purged(k *engine.Call, o *core.ManagedObject, ch *core.Change) (next *core.ManagedObject, token []byte, err error) {
 	if err := requireDeleted(k, o); err != nil {
 		return nil, nil, err
 	}
 	next = o.Successor()
 	next.Attributes = o.Attributes.Without(core.PurgeAtAttribute).Without(rules.StateBeforeAttribute)
-	token = eraseMaterial(k, next, ch)
-	return next, token, freeAliases(k, ch, next)
+	return next, eraseMaterial(k, next, ch), nil
 }
 
 // PurgeReached is [Verbs.PurgeDeleted] for the clock: it purges an object whose retention is over.
@@ -221,7 +235,21 @@ func purgeReached(k *engine.Call, in *operation.LifeInput) (operation.IDOutput, 
 	if err != nil {
 		return operation.IDOutput{}, err
 	}
-	return purge(k, in, requireReached)
+	var token []byte
+	next, err := k.Change(in.ID, func(o *core.ManagedObject, ch *core.Change) (next *core.ManagedObject, err error) {
+		if err = requireReached(k, o); err == nil {
+			next, token, err = purged(k, o, ch)
+		}
+		if err == nil {
+			err = freeAliases(k, ch, next)
+		}
+		return next, err
+	})
+	if err != nil {
+		return operation.IDOutput{}, err
+	}
+	removeErased(k, next.ID, token)
+	return operation.IDOutput{ID: next.ID, Changed: next}, nil
 }
 
 // requireReached refuses an object that is not deleted, or can be restored.
@@ -232,9 +260,11 @@ func requireReached(k *engine.Call, o *core.ManagedObject) error {
 	return requireDeleted(k, o)
 }
 
-// archived returns the successor of an object on-line. [engine.RequireAvailable] has refused
-// one that is archived.
+// archived returns the successor of an object on-line.
 func archived(k *engine.Call, o *core.ManagedObject) (*core.ManagedObject, error) {
+	if o.Archived() {
+		return nil, core.Errorf(core.ObjectArchived, "object %s is archived already", o.ID)
+	}
 	if o.StateAt(k.Now).Gone() {
 		return nil, core.Errorf(core.ObjectDestroyed, "object %s is destroyed", o.ID)
 	}

@@ -30,10 +30,11 @@ func (v *Verbs) Activate(ctx context.Context, c *core.Caller, in *operation.Acti
 }
 
 func activate(k *engine.Call, in *operation.ActivateInput) (operation.IDOutput, error) {
-	return moveState(k, in.ID, core.Activate, func(next *core.ManagedObject, _ *core.Change) error {
+	out, _, err := moveState(k, in.ID, core.Activate, func(next *core.ManagedObject, _ *core.Change) error {
 		next.Attributes = next.Attributes.Set(core.TagActivationDate, core.Date(k.Now))
 		return nil
-	})
+	}, nil)
+	return out, err
 }
 
 // Revoke makes an object Deactivated or Compromised, depending on the reason (KMIP 1.4
@@ -50,7 +51,7 @@ func revoke(k *engine.Call, in *operation.RevokeInput) (operation.IDOutput, erro
 	if event == core.Deactivate && in.CompromiseOccurrence != nil {
 		return operation.IDOutput{}, core.Errorf(core.InvalidField, "a Compromise Occurrence Date goes with Key Compromise and CA Compromise alone; leave it out, or give such a reason")
 	}
-	return moveState(k, in.ID, event, func(next *core.ManagedObject, _ *core.Change) error {
+	out, _, err := moveState(k, in.ID, event, func(next *core.ManagedObject, _ *core.Change) error {
 		a := core.Attribute{Tag: core.TagRevocationReason, Value: core.RevocationReason{Code: in.Code, Message: in.Message}.Value()}
 		if err := rules.CheckText(a.Ref(), a.Value); err != nil {
 			return err
@@ -66,7 +67,8 @@ func revoke(k *engine.Call, in *operation.RevokeInput) (operation.IDOutput, erro
 		}
 		next.Attributes = next.Attributes.Set(core.TagCompromiseDate, core.Date(k.Now)).Set(core.TagCompromiseOccurrenceDate, core.Date(occurred))
 		return nil
-	})
+	}, nil)
+	return out, err
 }
 
 // Destroy removes the key material of an object and keeps its attributes (KMIP 1.4
@@ -78,15 +80,17 @@ func (v *Verbs) Destroy(ctx context.Context, c *core.Caller, in *operation.Destr
 }
 
 func destroy(k *engine.Call, in *operation.DestroyInput) (operation.IDOutput, error) {
-	var token []byte
-	out, err := moveState(k, in.ID, core.Destroy, func(next *core.ManagedObject, ch *core.Change) error {
-		token = eraseMaterial(k, next, ch)
-		return freeAliases(k, ch, next)
-	})
+	tokens := map[string][]byte{}
+	out, changed, err := moveState(k, in.ID, core.Destroy, func(next *core.ManagedObject, ch *core.Change) error {
+		tokens[next.ID] = eraseMaterial(k, next, ch)
+		return nil
+	}, func(ch *core.Change, written []*core.ManagedObject) error { return freeAliases(k, ch, written...) })
 	if err != nil {
 		return out, err
 	}
-	removeErased(k, out.ID, token)
+	for _, o := range changed {
+		removeErased(k, o.ID, tokens[o.ID])
+	}
 	return out, nil
 }
 
@@ -113,16 +117,32 @@ func removeErased(k *engine.Call, id string, token []byte) {
 	}
 }
 
-// moveState changes the state of an object by an event; fill sets the attributes that
-// belong to the event. Templates have no State and can only be destroyed (KMIP 1.4
+// isReached has the states in which a version of a key is passed over when an event moves all versions.
+// Without an entry, an event moves one object. A Pre-Active version is not passed over: it
+// would become Active later.
+var isReached = map[core.Event]map[core.State]bool{
+	core.Deactivate: {core.Deactivated: true, core.Compromised: true, core.Destroyed: true, core.DestroyedCompromised: true},
+	core.Compromise: {core.Compromised: true, core.DestroyedCompromised: true},
+	core.Destroy:    {core.Destroyed: true, core.DestroyedCompromised: true},
+}
+
+// moveState changes the state of an object, or of the versions of a key, by an event. It returns
+// the successors too. fill sets the attributes that belong to the event, and end is that of
+// [versionChange]. Templates have no State and can only be destroyed (KMIP 1.4
 // §11.20, §11.21). KMIP 1.x activates Cryptographic Objects only, and so no Opaque
 // Object (1.4 §2.2, §4.19). KMIP 2.x activates every Managed Object (2.1 §6.1.1).
-func moveState(k *engine.Call, id core.Identifier, event core.Event, fill func(next *core.ManagedObject, ch *core.Change) error) (operation.IDOutput, error) {
-	k.StateCheck = func(o *core.ManagedObject, _ int64) error {
-		_, _, err := nextState(k, o, event)
-		return err
+func moveState(k *engine.Call, id core.Identifier, event core.Event, fill func(next *core.ManagedObject, ch *core.Change) error, end func(*core.Change, []*core.ManagedObject) error) (operation.IDOutput, []*core.ManagedObject, error) {
+	c := versionChange{end: end}
+	if reached := isReached[event]; reached != nil {
+		c.passes = func(o *core.ManagedObject) bool { return reached[o.StateAt(k.Now)] }
 	}
-	next, err := k.Change(id, func(o *core.ManagedObject, ch *core.Change) (*core.ManagedObject, error) {
+	if c.passes == nil || !namesAllVersions(id) { // else the target may be passed over
+		k.StateCheck = func(o *core.ManagedObject, _ int64) error {
+			_, _, err := nextState(k, o, event)
+			return err
+		}
+	}
+	c.make = func(o *core.ManagedObject, ch *core.Change) (*core.ManagedObject, error) {
 		from, to, err := nextState(k, o, event)
 		if err != nil {
 			return nil, err
@@ -134,11 +154,12 @@ func moveState(k *engine.Call, id core.Identifier, event core.Event, fill func(n
 		next.Attributes = next.Attributes.Set(core.TagState, core.Enum(to))
 		k.Record.Detail = from.String() + " -> " + to.String()
 		return next, nil
-	})
-	if err != nil {
-		return operation.IDOutput{}, err
 	}
-	return operation.IDOutput{ID: next.ID, Changed: next}, nil
+	next, changed, err := changeVersions(k, id, c)
+	if err != nil {
+		return operation.IDOutput{}, nil, err
+	}
+	return operation.IDOutput{ID: next.ID, Changed: next}, changed, nil
 }
 
 // nextState returns the state of an object, and the one that it enters on an event. It fails if
