@@ -478,3 +478,27 @@ func TestKillsInTheRotation(t *testing.T) {
 		}
 	}
 }
+
+// The clock purges the version whose retention is over, and no other one of its key.
+func TestPurgeOfOneVersion(t *testing.T) {
+	w := newWorld(t)
+	first := w.led()
+	out, err := w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: core.ID(first)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.SoftDelete(ctx, w.alice, &operation.SoftDeleteInput{ID: core.ID(first)}); err != nil {
+		t.Fatal(err)
+	}
+	n := newKeyNode(t, w, "a")
+	lookFor(t, "purge", n)
+	w.clock.now += 30 * day
+	n.clock.pass(30 * 24 * time.Hour)
+	lookFor(t, "purge", n)
+	if !w.isPurged(first) || w.recordsOf("Purge allowed "+first) != 1 {
+		t.Error("the deleted version is not purged")
+	}
+	if o, err := w.store.Object(ctx, "default", out.ID); err != nil || o.Material.Blob == nil || o.StateAt(w.clock.now) != core.Active {
+		t.Errorf("the other version is %+v, %v", o, err)
+	}
+}
