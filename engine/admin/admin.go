@@ -35,6 +35,7 @@ type Ports struct {
 	IssuedTokens *directory.Tokens    // nil: the server has no access tokens
 	Approvals    *directory.Approvals // nil: nothing waits for approvals
 	UsedCodes    *directory.UsedCodes // nil: users have no one-time codes
+	Once         *directory.Once      // nil: no Idempotency-Keys are remembered
 }
 
 // Verbs has one method for each operation. It is safe for concurrent use.

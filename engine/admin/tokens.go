@@ -300,7 +300,7 @@ func (a *TokenVerbs) hideObject(k *engine.Call, q *question, d core.Decision, er
 // prunedAtOnce bounds how many entries one transaction prunes.
 const prunedAtOnce = 100
 
-// Prune removes the entries of tokens, approvals and used codes that have ended. A deleted one stays as
+// Prune removes the entries of tokens, approvals, used codes and Idempotency-Keys that have ended. A deleted one stays as
 // long as it could have lived: until then its older version, put back by someone who can
 // write the database, must be recognized.
 func (a *TokenVerbs) Prune(ctx context.Context) error {
@@ -316,7 +316,12 @@ func (a *TokenVerbs) Prune(ctx context.Context) error {
 		}
 	}
 	if a.verbs.ports.UsedCodes != nil {
-		return pruneEnded(ctx, a.verbs.directory, a.verbs.ports.UsedCodes.Ending, now)
+		if err := pruneEnded(ctx, a.verbs.directory, a.verbs.ports.UsedCodes.Ending, now); err != nil {
+			return err
+		}
+	}
+	if a.verbs.ports.Once != nil {
+		return pruneEnded(ctx, a.verbs.directory, a.verbs.ports.Once.Ending, now)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
@@ -40,16 +41,22 @@ type Problem struct {
 	Request string `json:"requestId"`
 
 	Approval string `json:"approvalId,omitempty"` // for which the request waits
+	Made     string `json:"made,omitempty"`       // by an earlier request with the same Idempotency-Key
 }
 
-// retryAfter is the number of seconds after which a client may try again what was
-// refused because something was busy or away.
-const retryAfter = "1"
-
-// mayRetry reports whether a client is told to send a request again as it is. It is not if the
-// request may still take effect, or has taken effect.
-func mayRetry(status int, err error) bool {
-	return (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests) && !errors.Is(err, core.ErrOutcomeUnknown)
+// retryAfter returns the header Retry-After; "" if a client is not told to send the request again
+// as it is. It is not if the request may still take effect, or has taken effect.
+func retryAfter(status int, err error) string {
+	if errors.Is(err, core.ErrOutcomeUnknown) {
+		return ""
+	}
+	if wait := core.RetryAfterOf(err); wait > 0 {
+		return strconv.FormatInt(wait, 10)
+	}
+	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
+		return "1" // something was busy or away
+	}
+	return ""
 }
 
 // writeProblem writes an error; the text of one without a code stays in the log.
@@ -62,17 +69,20 @@ func writeProblem(w http.ResponseWriter, request string, err error) {
 	if errors.Is(err, engine.ErrOtherVersion) {
 		p.Status = http.StatusPreconditionFailed
 	}
+	if errors.Is(err, core.ErrOtherRequest) {
+		p.Status = http.StatusUnprocessableEntity
+	}
 	p.Title = http.StatusText(p.Status)
 	var e *core.Error
 	if errors.As(err, &e) && c != core.Internal {
-		p.Detail, p.Approval = e.Detail, e.Approval
+		p.Detail, p.Approval, p.Made = e.Detail, e.Approval, e.Made
 	} else {
 		p.Detail = "internal error; the server's log has the cause under this request"
 		slog.Error("rest", "request", request, "error", err)
 	}
 	b, _ := json.Marshal(p)
-	if mayRetry(p.Status, err) {
-		w.Header().Set("Retry-After", retryAfter)
+	if wait := retryAfter(p.Status, err); wait != "" {
+		w.Header().Set("Retry-After", wait)
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)

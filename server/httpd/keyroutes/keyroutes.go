@@ -28,7 +28,7 @@ type service struct {
 func Routes(d *door.Door, o Options) []door.Route {
 	s := &service{d, o}
 	return []door.Route{
-		door.Row(s, "POST", "/v1/keys", core.ActionCreate, door.TakesBody, http.StatusCreated, (*service).createKey),
+		door.HonorOnce(door.Row(s, "POST", "/v1/keys", core.ActionCreate, door.TakesBody, http.StatusCreated, (*service).createKey), s, (*service).rebuildKey),
 		door.Row(s, "GET", "/v1/keys", core.ActionLocate, door.TakesQuery, http.StatusOK, (*service).listKeys),
 		door.Row(s, "GET", "/v1/keys/{keyId}", core.ActionGetAttributes, door.TakesNothing, http.StatusOK, (*service).getKey),
 		door.Row(s, "DELETE", "/v1/keys/{keyId}", core.ActionSoftDelete, door.TakesQuery, http.StatusAccepted, (*service).deleteKey).HonorIfMatch(),
@@ -41,7 +41,7 @@ func Routes(d *door.Door, o Options) []door.Route {
 		door.Row(s, "POST", "/v1/keys/{keyId}/purge", core.ActionPurge, door.TakesBody, http.StatusOK, lifeRoute(core.ActionPurge, (*objects.Verbs).PurgeDeleted)).HonorIfMatch(),
 		door.Row(s, "POST", "/v1/keys/{keyId}/archive", core.ActionArchive, door.TakesBody, http.StatusOK, lifeRoute(core.ActionArchive, (*objects.Verbs).Archive)).HonorIfMatch(),
 		door.Row(s, "POST", "/v1/keys/{keyId}/recover", core.ActionRecover, door.TakesBody, http.StatusOK, lifeRoute(core.ActionRecover, (*objects.Verbs).Recover)).HonorIfMatch(),
-		door.Row(s, "POST", "/v1/keys/{keyId}/rotate", core.ActionReKey, door.TakesBody, http.StatusOK, (*service).rotateKey).HonorIfMatch(),
+		door.HonorOnce(door.Row(s, "POST", "/v1/keys/{keyId}/rotate", core.ActionReKey, door.TakesBody, http.StatusOK, (*service).rotateKey).HonorIfMatch(), s, (*service).rebuildKey),
 		door.Row(s, "GET", "/v1/keys/{keyId}/public-key", core.ActionGet, door.TakesQuery, http.StatusOK, (*service).publicKey),
 
 		door.Row(s, "PUT", "/v1/aliases/{name}", core.ActionModifyAttribute, door.TakesBody, http.StatusOK, (*service).setAlias),
@@ -51,7 +51,7 @@ func Routes(d *door.Door, o Options) []door.Route {
 		door.Row(s, "POST", "/v1/encrypt", core.ActionEncrypt, door.TakesBody, http.StatusOK, (*service).encrypt),
 		door.Row(s, "POST", "/v1/decrypt", core.ActionDecrypt, door.TakesBody, http.StatusOK, (*service).decrypt),
 		door.Row(s, "POST", "/v1/reencrypt", core.ActionReencryptTo, door.TakesBody, http.StatusOK, (*service).reencrypt),
-		door.Row(s, "POST", "/v1/data-keys", core.ActionGenerateDataKey, door.TakesBody, http.StatusOK, (*service).makeDataKey),
+		door.HonorOnceSecretly(door.Row(s, "POST", "/v1/data-keys", core.ActionGenerateDataKey, door.TakesBody, http.StatusOK, (*service).makeDataKey)),
 		door.Row(s, "POST", "/v1/sign", core.ActionSign, door.TakesBody, http.StatusOK, (*service).sign),
 		door.Row(s, "POST", "/v1/verify", core.ActionSignatureVerify, door.TakesBody, http.StatusOK, (*service).verify),
 		door.Row(s, "POST", "/v1/mac", core.ActionMAC, door.TakesBody, http.StatusOK, (*service).makeMAC),
