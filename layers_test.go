@@ -48,6 +48,7 @@ var layers = map[string][]string{
 	"engine/directory":   {"core", "core/tokentext"},
 	"kmip":               {"core", "core/operation", "core/proof"},
 	"kmip/kmiptest":      {"core", "core/operation", "kmip"},
+	"kmip/redacted":      {"core"},
 	"hsm":                {"core"},
 	"hsm/member":         {"core", "core/cache", "core/fair", "core/secretfile", "hsm", "hsm/devtoken"},
 	"hsm/devtoken":       {"core"},
@@ -81,7 +82,7 @@ var layers = map[string][]string{
 	"server":             {".", "audit", "authz", "certs", "certs/identity", "certs/pemfile", "core", "core/fair", "core/proof", "core/secretfile", "engine", "engine/admin", "engine/canarywatch", "engine/directory", "engine/keyversions", "engine/rowsealer", "engine/serverpolicy", "engine/upkeep", "hsm/custody", "hsm/member", "keys/format", "keys/soft", "kmip", "server/authn", "server/authn/bearer", "server/authn/ldap", "server/authn/oidc", "server/adminsocket", "server/authn/password", "server/bounds", "server/handshake", "server/httpd", "server/httpd/door", "server/httpd/keyroutes", "server/kmipd", "server/message", "server/metrics", "server/settings", "store"},
 	"server/servertest":  {"certs", "core/coretest"},
 	"cmd/keyreeve":       {"cmd/keyreeve/cli"},
-	"cmd/keyreeve/cli":   {"audit", "authz/keypolicy/format", "certs", "certs/identity", "certs/pemfile", "cmd/keyreeve/bench", "cmd/keyreeve/client", "cmd/keyreeve/manual", "cmd/keyreeve/policyfiles", "core", "core/jsontext", "engine", "engine/upkeep", "server", "server/adminsocket", "server/boundedlog", "server/httpd"},
+	"cmd/keyreeve/cli":   {"audit", "authz/keypolicy/format", "certs", "certs/identity", "certs/pemfile", "cmd/keyreeve/bench", "cmd/keyreeve/bundle", "cmd/keyreeve/client", "cmd/keyreeve/manual", "cmd/keyreeve/policyfiles", "core", "core/jsontext", "engine", "engine/upkeep", "server", "server/adminsocket", "server/boundedlog", "server/httpd"},
 	"cmd/keyreeve/bench": {"core", "core/operation", "core/proof", "hsm/custody", "hsm/member", "kmip", "kmip/kmiptest", "store"},
 
 	"server/httpd/door":      {"api", "audit", "core", "core/proof", "engine", "engine/directory", "server/bounds"},
@@ -99,6 +100,7 @@ var layers = map[string][]string{
 	"server/authn/password": {"core", "core/cache", "core/fair", "core/proof"},
 	"server/authn/ldap":     {"certs/pemfile", "core", "core/secretfile"},
 
+	"cmd/keyreeve/bundle":         {"certs/pemfile"},
 	"cmd/keyreeve/policyfiles":    {"authz", "authz/keypolicy/format", "core"},
 	"cmd/keyreeve/client":         {"api", "certs/pemfile", "cmd/keyreeve/client/profile", "core/jsontext"},
 	"cmd/keyreeve/client/profile": {"core/secretfile"},
@@ -132,6 +134,7 @@ var owners = map[string][]string{
 	"github.com/mattn/go-sqlite3":      {"store", "store/dberror"},
 
 	"github.com/oschwald/maxminddb-golang/v2": {"authz/location"},
+	"software.sslmate.com/src/go-pkcs12":      {"cmd/keyreeve/bundle"},
 }
 
 // It reads the files itself: a test that asks "go list" is answered from the

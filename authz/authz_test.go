@@ -182,6 +182,38 @@ func TestNarrowedTokens(t *testing.T) {
 	}
 }
 
+// A key that a token is narrowed to is all versions of it at the REST door, and one with a number.
+// At the KMIP door an identifier names one object, as always there.
+func TestTokensNarrowedToAFamily(t *testing.T) {
+	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
+	one, two, other := object("alice", ""), object("alice", ""), object("alice", "")
+	one.ID, two.ID, other.ID = "one", "two", "other"
+	two.Attributes = core.Attributes{core.FamilyAttribute.With(core.Text("one")), core.VersionAttribute.With(core.Int(2))}
+	objects := []*core.ManagedObject{one, two, other}
+	for key, want := range map[string]struct{ rest, kmip []bool }{
+		"one":   {[]bool{true, true, false}, []bool{true, false, false}},
+		"two":   {[]bool{false, true, false}, []bool{false, true, false}},
+		"one@1": {[]bool{true, false, false}, []bool{true, false, false}},
+		"one@2": {[]bool{false, true, false}, []bool{false, true, false}},
+		"two@2": {[]bool{false, true, false}, []bool{false, true, false}},
+		"two@1": {[]bool{false, false, false}, []bool{false, false, false}},
+		"one@":  {[]bool{false, false, false}, []bool{false, false, false}},
+		"other": {[]bool{false, false, true}, []bool{false, false, true}},
+	} {
+		p := someone("t", "alice", "")
+		p.Method, p.Strength, p.TokenID, p.Keys = core.MethodToken, core.StrengthToken, "k1", []string{key}
+		for door, allowed := range map[core.Door][]bool{core.DoorREST: want.rest, core.DoorKMIP: want.kmip} {
+			for i, o := range objects {
+				r := ask(p, core.ActionEncrypt, o)
+				r.Door = door
+				if d, err := a.Decide(ctx, r); err != nil || d.Allow != allowed[i] {
+					t.Errorf("a token narrowed to %s, object %s by %s: %v, %v; want %v", key, o.ID, door, d.Allow, err, allowed[i])
+				}
+			}
+		}
+	}
+}
+
 // An operator's policy that says nothing about key policies cannot permit what a statement
 // denies, or what an exclusive policy does not permit.
 func TestNoPolicyOverridesADenial(t *testing.T) {

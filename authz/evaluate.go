@@ -3,6 +3,8 @@ package authz
 import (
 	"context"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
@@ -78,7 +80,18 @@ func namesObject(p *core.Principal, r *core.AccessRequest) bool {
 		info := r.Action.Info()
 		return info != nil && info.Objects == core.ManyObjects
 	}
-	return slices.Contains(p.Keys, r.Object.ID)
+	return slices.ContainsFunc(p.Keys, func(key string) bool { return namesVersion(key, r.Object, r.Door) })
+}
+
+// namesVersion reports whether a key that a token is narrowed to is o: by its identifier, or by that
+// of version 1 and its number. At the REST door the identifier of version 1 names each version.
+// KMIP names objects, each by an identifier of its own.
+func namesVersion(key string, o *core.ManagedObject, door core.Door) bool {
+	name, number, numbered := strings.Cut(key, "@")
+	if numbered {
+		return (name == o.Family() || name == o.ID) && number == strconv.FormatInt(o.FamilyVersion(), 10)
+	}
+	return name == o.ID || door == core.DoorREST && name == o.Family()
 }
 
 // decideRemembered returns the answer in the memo, or evaluates the policy.

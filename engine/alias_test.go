@@ -110,7 +110,7 @@ func TestAliasesEndWithTheLastVersion(t *testing.T) {
 			w.setAlias("app", ids[0])
 			for i, n := range order {
 				if i == 2 {
-					o, err := new(keyversions.Finder).Find(w.Begin(ctx, w.alice, core.ActionEncrypt), core.Identifier{Alias: "app", Family: true}, true)
+					o, err := new(keyversions.Finder).Find(w.Begin(ctx, w.alice, core.ActionEncrypt), "default", core.Identifier{Alias: "app", Family: true}, true)
 					if err != nil || o.ID != ids[n] {
 						t.Fatalf("%s: the alias finds %v, %v; want the version that is left, %s", what, o, err, ids[n])
 					}

@@ -1,11 +1,6 @@
 package engine
 
-import (
-	"slices"
-	"strings"
-
-	"github.com/keyreeve/keyreeve/core"
-)
+import "github.com/keyreeve/keyreeve/core"
 
 // Commit stores a change with the operation's record in one transaction, then updates
 // the cache and the batch's Undo. It fails without storing if a grant has ended, a
@@ -43,7 +38,7 @@ func (k *Call) Commit(ch *core.Change) error {
 	}
 	useUpApprovals(k, ch)
 	addDueDates(ch, k.Now)
-	sortUpdates(ch)
+	ch.SortUpdates()
 	once, err := addOnce(k, ch)
 	if err != nil {
 		return err
@@ -89,18 +84,6 @@ func addOnce(k *Call, ch *core.Change) (*core.DirectoryEntry, error) {
 	}
 	ch.Add(core.SaveDirectoryEntry{Entry: e})
 	return e, nil
-}
-
-// sortUpdates sorts the updates of objects, so that of two changes of the same rows one waits for
-// the other. If their orders differed, the database could find a deadlock.
-func sortUpdates(ch *core.Change) {
-	updates := core.WritesOf[core.UpdateObject](ch)
-	slices.SortStableFunc(updates, func(a, b core.UpdateObject) int { return strings.Compare(a.Object.ID, b.Object.ID) })
-	for i := range ch.Writes {
-		if _, is := ch.Writes[i].(core.UpdateObject); is {
-			ch.Writes[i], updates = updates[0], updates[1:]
-		}
-	}
 }
 
 // rememberStored replaces the snapshots of the objects that a change has stored.

@@ -39,7 +39,7 @@ type Ports struct {
 	Observe func(Observation)                      // called after each operation; nil: not called
 	Account func(tenant, principal string) Account // returns the account that the memory of streams counts in; nil: only the bounds of streams apply
 
-	FindVersion func(k *Call, id core.Identifier, protects bool) (*core.ManagedObject, error) // of a key family, without asking the policy; nil: no door names families
+	FindVersion func(k *Call, tenant string, id core.Identifier, protects bool) (*core.ManagedObject, error) // of a key family, without asking the policy; nil: no door names families
 
 	FailedLogin func(door core.Door, method string) // called for each authentication that failed; nil: not called
 }

@@ -42,7 +42,11 @@ func findAs(k *Call, id string, role core.ObjectRole) (*core.ManagedObject, erro
 // LoadObject reads an object of the caller's tenant, from the cache if possible. It does
 // not ask the policy.
 func (k *Call) LoadObject(id string) (*core.ManagedObject, error) {
-	tenant := k.Caller.Principal.Tenant
+	return LoadObjectOf(k, k.Caller.Principal.Tenant, id)
+}
+
+// LoadObjectOf is [Call.LoadObject] for any tenant.
+func LoadObjectOf(k *Call, tenant, id string) (*core.ManagedObject, error) {
 	o, gen := k.Engine.objects.lookUp(tenant, id, k.leaseTime())
 	if o != nil {
 		return o, nil

@@ -250,7 +250,7 @@ func TestRefusedEnvelopesAreRecorded(t *testing.T) {
 	w := newWorld(t)
 	j := &keptRecords{}
 	w.Ports.Journal = j
-	w.Ports.FindVersion = func(*engine.Call, core.Identifier, bool) (*core.ManagedObject, error) {
+	w.Ports.FindVersion = func(*engine.Call, string, core.Identifier, bool) (*core.ManagedObject, error) {
 		return nil, core.Errorf(core.ItemNotFound, "none")
 	}
 	w.serve(newNode(engine.New(w.Ports, w.Settings)))

@@ -205,7 +205,7 @@ func TestReferencesFollowChanges(t *testing.T) {
 // The identifiers of KMIP never name a family, so that they cost what they did.
 func TestKMIPNamesNoFamilies(t *testing.T) {
 	w := newWorld(t)
-	w.Ports.FindVersion = func(*engine.Call, core.Identifier, bool) (*core.ManagedObject, error) {
+	w.Ports.FindVersion = func(*engine.Call, string, core.Identifier, bool) (*core.ManagedObject, error) {
 		t.Error("an identifier of KMIP was looked up as a family")
 		return nil, context.Canceled
 	}

@@ -6,8 +6,8 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// protecting are the actions that protect data.
-var protecting = map[core.Action]bool{core.ActionEncrypt: true, core.ActionSign: true, core.ActionMAC: true,
+// Protecting are the actions that protect data.
+var Protecting = map[core.Action]bool{core.ActionEncrypt: true, core.ActionSign: true, core.ActionMAC: true,
 	core.ActionReencryptTo: true, core.ActionGenerateDataKey: true}
 
 // oneVersion are the actions that end a version, or bring one back. Of a key with several versions the request must
@@ -15,18 +15,15 @@ var protecting = map[core.Action]bool{core.ActionEncrypt: true, core.ActionSign:
 var oneVersion = map[core.Action]bool{core.ActionRevoke: true, core.ActionDestroy: true, core.ActionDisable: true, core.ActionEnable: true, core.ActionSoftDelete: true,
 	core.ActionRestore: true, core.ActionPurge: true, core.ActionArchive: true, core.ActionRecover: true}
 
-// processing are the actions on what a key has protected. An identifier names the very object
+// Processing are the actions on what a key has protected. An identifier names the very object
 // then, because answers name the version that they were made with by its identifier.
-var processing = map[core.Action]bool{core.ActionDecrypt: true, core.ActionSignatureVerify: true, core.ActionMACVerify: true}
+var Processing = map[core.Action]bool{core.ActionDecrypt: true, core.ActionSignatureVerify: true, core.ActionMACVerify: true}
 
 // findKey is [Call.FindObject] for a key family. The policy is asked about the version that is
 // used. An alias whose key the caller may not see is answered like one that does not exist.
 func findKey(k *Call, id core.Identifier) (*core.ManagedObject, error) {
 	k.Record.Object = ReferenceText(id)
-	if processing[k.Action] && id.Alias == "" && id.Version == 0 {
-		return findAs(k, id.Text, core.RoleTarget)
-	}
-	version, err := FindVersion(k, id, protecting[k.Action])
+	version, err := VersionFor(k, k.Caller.Principal.Tenant, id, k.Action)
 	if err != nil {
 		return nil, err
 	}
@@ -45,10 +42,24 @@ func findKey(k *Call, id core.Identifier) (*core.ManagedObject, error) {
 // FindVersion returns the version of a key family that a reference means, without asking the
 // policy. protects says that the version shall protect data.
 func FindVersion(k *Call, id core.Identifier, protects bool) (*core.ManagedObject, error) {
-	if k.Ports.FindVersion == nil {
-		return nil, core.Errorf(core.FeatureNotSupported, "key families are not named here; name an object")
+	action := core.ActionGetAttributes
+	if protects {
+		action = core.ActionEncrypt
 	}
-	version, err := k.Ports.FindVersion(k, id, protects)
+	return VersionFor(k, k.Caller.Principal.Tenant, id, action)
+}
+
+// VersionFor returns the version of a key of a tenant that a request with an action uses, without
+// asking the policy.
+func VersionFor(k *Call, tenant string, id core.Identifier, action core.Action) (version *core.ManagedObject, err error) {
+	switch {
+	case Processing[action] && id.Alias == "" && id.Version == 0:
+		version, err = LoadObjectOf(k, tenant, id.Text)
+	case k.Ports.FindVersion == nil:
+		return nil, core.Errorf(core.FeatureNotSupported, "key families are not named here; name an object")
+	default:
+		version, err = k.Ports.FindVersion(k, tenant, id, Protecting[action])
+	}
 	if core.CodeOf(err) == core.ItemNotFound {
 		return nil, NoKey(id)
 	}

@@ -665,6 +665,9 @@ func TestReplay(t *testing.T) {
 	check("a denial to all", `{"principal":"*","actions":["encrypt"],"effect":"deny"}`, map[string]string{"alice": "deny", "dev": "deny"})
 	tagged := allow("user:alice", "") + "," + allow("user:bob", `"tags":{"env":"x"}`)
 	check("a tag of a key that has not changed", tagged, map[string]string{})
+	named := fmt.Sprintf(`{"since":%q,"document":{"keyId":%q,"statements":[{"principal":"user:alice","actions":["encrypt"],"effect":"deny"}]}}`, yesterday, id+"@1")
+	admin.must(http.StatusCreated, "POST", "/v1/policies", `{"name":"fresh","document":`+openPolicy+`}`)
+	admin.must(http.StatusOK, "POST", "/v1/policies/fresh/replay", named, `"principal":"alice","action":"Encrypt"`)
 	if out, err := s.Command("policy", "replay", "gate", "--since", yesterday, "--dir", s.Dir); err != nil || !strings.Contains(out, "0 requests flip, 0 are undecided") {
 		t.Errorf("policy replay of the version in force: %v, %q; want that nothing flips", err, out)
 	}

@@ -25,8 +25,15 @@ func Line(path string) (string, error) {
 		return "", err
 	}
 	defer clear(b)
-	line := bytes.TrimSuffix(bytes.TrimSuffix(b, []byte("\n")), []byte("\r"))
+	return LineOf(path, b)
+}
+
+// LineOf is [Line] for a file that was read already. The path is for errors alone.
+func LineOf(path string, content []byte) (string, error) {
+	line := bytes.TrimSuffix(bytes.TrimSuffix(content, []byte("\n")), []byte("\r"))
 	switch {
+	case len(content) > maxBytes:
+		return "", fmt.Errorf("the file %s has more than %d bytes", path, maxBytes)
 	case bytes.ContainsAny(line, "\r\n"):
 		return "", fmt.Errorf("the file %s has more than one line; leave only the line with the secret", path)
 	case !utf8.Valid(line) || bytes.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }):
@@ -48,10 +55,5 @@ func readSmallFile(path string) ([]byte, error) {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
-	b, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
-	if err == nil && len(b) > maxBytes {
-		clear(b)
-		return nil, fmt.Errorf("the file %s has more than %d bytes", path, maxBytes)
-	}
-	return b, err
+	return io.ReadAll(io.LimitReader(f, maxBytes+1))
 }

@@ -24,7 +24,7 @@ const MaxAccessPage = 100
 // AccessListInput asks what everybody may do with an object.
 type AccessListInput struct {
 	Tenant  string // "": the caller's
-	Object  string // Unique Identifier
+	Object  string // as [findKey] reads it
 	Door    core.Door
 	Address string // that the requests would come from
 	At      int64  // Unix seconds; 0: now
@@ -63,7 +63,7 @@ func ListAccess(ctx context.Context, v *Verbs, c *core.Caller, in AccessListInpu
 		if err != nil {
 			return err
 		}
-		known, err := knownPrincipals(v, asked.Principal.Tenant, q.Object.Owner, in.After, min(in.Limit, MaxAccessPage+1)) // one more tells whether there is another page
+		known, err := knownPrincipals(v, asked.Principal.Tenant, q.key.newest.Owner, in.After, min(in.Limit, MaxAccessPage+1)) // one more tells whether there is another page
 		if err != nil {
 			return err
 		}

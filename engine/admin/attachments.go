@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/engine/directory"
 	"github.com/keyreeve/keyreeve/engine/families"
@@ -16,7 +17,7 @@ import (
 type AttachInput struct {
 	Tenant string // "": the caller's
 	Policy string
-	Object string // Unique Identifier of a version; the policy concerns its whole family. "": Holder is given
+	Object string // as [findKey] reads it; the policy concerns the whole family. "": Holder is given
 	Holder string
 }
 
@@ -109,7 +110,7 @@ func (v *Verbs) detachObject(k *engine.Call, tenant, id, policy string) ([]core.
 // changeObject returns the writes of all versions of a key family, none if edit returns nil
 // for each, and the policies that the object has then.
 func (v *Verbs) changeObject(k *engine.Call, tenant, id string, edit func(*core.ManagedObject) (core.Attributes, error)) (writes []core.Write, policies []string, err error) {
-	o, err := findObject(k, tenant, id)
+	o, err := findKey(k, tenant, id)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -124,11 +125,21 @@ func (v *Verbs) changeObject(k *engine.Call, tenant, id string, edit func(*core.
 	return writes, o.Policies(), nil
 }
 
-// findObject returns an object of a tenant.
-func findObject(k *engine.Call, tenant, id string) (*core.ManagedObject, error) {
-	o, err := k.Ports.Store.Object(k.Ctx, tenant, id)
+// findKey returns what a reference of the REST door names in a tenant: of a key, the newest
+// version, unless the reference has a number or is the identifier of a later version.
+func findKey(k *engine.Call, tenant, reference string) (*core.ManagedObject, error) {
+	return findVersion(k, tenant, reference, core.ActionGetAttributes)
+}
+
+// findVersion is findKey for the version that a request with an action uses.
+func findVersion(k *engine.Call, tenant, reference string, action core.Action) (*core.ManagedObject, error) {
+	id, err := rules.ParseKeyReference(reference)
+	if err != nil {
+		return nil, err
+	}
+	o, err := engine.VersionFor(k, tenant, id, action)
 	if core.CodeOf(err) == core.ItemNotFound {
-		return nil, noObject(tenant, id)
+		return nil, noObject(tenant, reference)
 	}
 	return o, err
 }
@@ -146,7 +157,7 @@ func (v *Verbs) PoliciesOfObject(ctx context.Context, c *core.Caller, tenant, id
 		if err != nil {
 			return err
 		}
-		o, err := findObject(k, tenant, id)
+		o, err := findKey(k, tenant, id)
 		if err != nil {
 			return err
 		}

@@ -121,7 +121,7 @@ func (v *Verbs) SavePolicy(ctx context.Context, c *core.Caller, in SavePolicyInp
 		}
 		families := map[string]bool{} // to which it is attached
 		for _, id := range facts.Keys {
-			o, err := findObject(k, tenant, id)
+			o, err := findKey(k, tenant, id)
 			if core.CodeOf(err) == core.ItemNotFound {
 				out.Warnings = append(out.Warnings, fmt.Sprintf("keyId: there is no object %s yet; attach the policy when there is", core.ClientText(id)))
 				continue

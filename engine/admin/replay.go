@@ -93,6 +93,14 @@ func newReplay(v *Verbs, k *engine.Call, in *ReplayInput) (*replay.Decider, erro
 	if p.Targets, err = v.ports.KeyPolicies.CheckKeyPolicy(k.Ctx, in.Name, document, v.knownNames(tenant)); err != nil {
 		return nil, err
 	}
+	p.Families = map[string]bool{}
+	for _, reference := range p.Targets.Keys {
+		if o, err := findKey(k, tenant, reference); err == nil {
+			p.Families[o.Family()] = true
+		} else if core.CodeOf(err) != core.ItemNotFound {
+			return nil, err
+		}
+	}
 	if p.Proposed, err = v.ports.KeyPolicies.Propose(p.Version, document); err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ type SimulateInput struct {
 	Principal *core.Principal
 	Complete  bool          // groups, roles and attributes that are nil are those that the server knows
 	Actions   []core.Action // all of them must be permitted
-	Object    string        // Unique Identifier; "": none
+	Object    string        // as [findKey] reads it; "": none
 	Door      core.Door
 	Address   string
 	At        int64  // Unix seconds; 0: now
@@ -104,10 +104,36 @@ func simulationDetail(in *SimulateInput) string {
 	return detail
 }
 
-// question is a request for a decision, without its action.
+// question is a request for a decision, without its action and its object.
 type question struct {
 	core.AccessRequest
+	key     keyVersions
 	refusal string // why no request of the principal is accepted; "": it is
+}
+
+// keyVersions are the versions of a key that requests use, by their actions; all nil: there is no key.
+type keyVersions struct{ newest, protecting, processing *core.ManagedObject }
+
+// of returns the version that a request with an action uses.
+func (v *keyVersions) of(action core.Action) *core.ManagedObject {
+	switch {
+	case engine.Protecting[action]:
+		return v.protecting
+	case engine.Processing[action]:
+		return v.processing
+	}
+	return v.newest
+}
+
+// versionsOf finds the versions of a key that requests use. find is asked for each.
+func versionsOf(find func(core.Action) (*core.ManagedObject, error)) (v keyVersions, err error) {
+	if v.newest, err = find(core.ActionGetAttributes); err == nil {
+		v.protecting, err = find(core.ActionEncrypt)
+	}
+	if err == nil {
+		v.processing, err = find(core.ActionDecrypt)
+	}
+	return v, err
 }
 
 // decideAction decides a question for one action. It also returns the request that was decided.
@@ -119,6 +145,9 @@ func decideAction(k *engine.Call, q *question, action core.Action) (out Simulati
 	}
 	r = q.AccessRequest
 	r.Action = action
+	if r.Object = q.key.of(action); r.Object != nil {
+		r.State = r.Object.StateAt(r.Now)
+	}
 	if k.Ports.Facts != nil {
 		if err := k.Ports.Facts.AddFacts(&r); err != nil {
 			return out, r, err
@@ -160,19 +189,19 @@ func (v *Verbs) questionOf(k *engine.Call, in *SimulateInput) (*question, error)
 			return nil, core.Errorf(core.InvalidField, "%s works on no object that exists; leave the object out", a)
 		}
 	}
-	o, err := visibleObject(k, in.Principal.Tenant, in.Object)
-	if err != nil {
-		return nil, err
+	q.key, err = versionsOf(func(a core.Action) (*core.ManagedObject, error) {
+		return visibleVersion(k, in.Principal.Tenant, in.Object, a)
+	})
+	if err == nil {
+		k.Involve(q.key.newest.ID, core.RoleTarget)
 	}
-	k.Involve(o.ID, core.RoleTarget)
-	q.Object, q.State = o, o.StateAt(q.Now)
-	return q, nil
+	return q, err
 }
 
-// visibleObject returns an object whose attributes the caller may read. Any other one is
-// answered as one that does not exist.
-func visibleObject(k *engine.Call, tenant, id string) (*core.ManagedObject, error) {
-	o, err := findObject(k, tenant, id)
+// visibleVersion is [findVersion] for a version whose attributes the caller may read. Any other
+// one is answered as one that does not exist.
+func visibleVersion(k *engine.Call, tenant, reference string, action core.Action) (*core.ManagedObject, error) {
+	o, err := findVersion(k, tenant, reference, action)
 	if err != nil || k.Caller.Principal.Tenant == core.SystemTenant {
 		return o, err
 	}
@@ -181,7 +210,7 @@ func visibleObject(k *engine.Call, tenant, id string) (*core.ManagedObject, erro
 		return nil, err
 	}
 	if !visible {
-		return nil, noObject(tenant, id)
+		return nil, noObject(tenant, reference)
 	}
 	return o, nil
 }

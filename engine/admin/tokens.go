@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"context"
 	"math"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/core/tokentext"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/engine/directory"
@@ -39,7 +42,7 @@ type IssueTokenInput struct {
 
 	Lifetime time.Duration // 0: that of the settings
 	Actions  []string      // words or names of the only actions; nil: all
-	Keys     []string      // Unique Identifiers of the only objects; nil: all
+	Keys     []string      // references to the only keys, as [findKey] reads them; nil: all
 	BoundTo  string        // SHA-256 of the only certificate that may send it, hex; "": any or none
 	Reason   string
 }
@@ -61,6 +64,9 @@ func (a *TokenVerbs) Issue(ctx context.Context, c *core.Caller, in IssueTokenInp
 			return err
 		}
 		if err := a.describeToken(k, t, &in); err != nil {
+			return err
+		}
+		if t.Keys, err = narrowedKeys(k, tenant, in.Keys); err != nil {
 			return err
 		}
 		if t.Person != nil { // the directory cannot be asked again without the password
@@ -133,8 +139,32 @@ func (a *TokenVerbs) describeToken(k *engine.Call, t *core.AccessToken, in *Issu
 		return core.Errorf(core.InvalidField, "lifetime: a token lives %v to %v, not %v", core.MinTokenLifetime, a.settings.Longest, lifetime)
 	}
 	t.Issued, t.Expires = k.Now, k.Now+int64(lifetime/time.Second)
-	t.Actions, t.Keys, t.BoundTo = in.Actions, in.Keys, in.BoundTo
+	t.Actions, t.BoundTo = in.Actions, in.BoundTo
 	return nil
+}
+
+// narrowedKeys returns the references to the only keys of a token as it keeps them. An alias is
+// replaced by its key, because it can move to another one. Identifiers are kept as they are, so
+// that they tell nothing about keys that the caller may not see.
+func narrowedKeys(k *engine.Call, tenant string, references []string) ([]string, error) {
+	kept := slices.Clone(references)
+	for i, reference := range references {
+		id, err := rules.ParseKeyReference(reference)
+		if err != nil {
+			return nil, err
+		}
+		if id.Alias == "" {
+			continue
+		}
+		o, err := visibleVersion(k, tenant, reference, core.ActionGetAttributes)
+		if err != nil {
+			return nil, err
+		}
+		if kept[i] = o.Family(); id.Version != 0 {
+			kept[i] += "@" + strconv.FormatInt(id.Version, 10)
+		}
+	}
+	return kept, nil
 }
 
 // keptTokens is how many times the tokens that may live are kept, with those that were
@@ -234,7 +264,7 @@ func (a *TokenVerbs) List(ctx context.Context, c *core.Caller, tenant, after str
 type VerifyTokenInput struct {
 	Principal *core.Principal // that the token proves; nil: it proves none
 	Actions   []core.Action   // all of them must be permitted
-	Object    string          // Unique Identifier; "": none
+	Object    string          // as [findKey] reads it; "": none
 }
 
 // Verify returns what the policy says about a request with a token. A token of another
@@ -249,7 +279,7 @@ func (a *TokenVerbs) Verify(ctx context.Context, c *core.Caller, in VerifyTokenI
 		k.Record.Detail = "verify token " + p.TokenID
 		q := &question{AccessRequest: core.AccessRequest{Principal: p, Door: c.Door, Address: c.Address, Now: k.Now}}
 		if in.Object != "" {
-			o, err := findObject(k, p.Tenant, in.Object)
+			q.key, err = versionsOf(func(a core.Action) (*core.ManagedObject, error) { return findVersion(k, p.Tenant, in.Object, a) })
 			if core.CodeOf(err) == core.ItemNotFound {
 				out.Reasons = absentObject
 				return nil
@@ -257,7 +287,6 @@ func (a *TokenVerbs) Verify(ctx context.Context, c *core.Caller, in VerifyTokenI
 			if err != nil {
 				return err
 			}
-			q.Object, q.State = o, o.StateAt(k.Now)
 		}
 		out, err = a.decideVisibly(k, q, in.Actions)
 		return err
@@ -272,25 +301,25 @@ var absentObject = []string{"there is no such object"}
 func (a *TokenVerbs) decideVisibly(k *engine.Call, q *question, actions []core.Action) (core.Decision, error) {
 	var d core.Decision
 	for _, action := range actions {
-		if q.Object != nil && action.Info().Objects == core.NoObject {
+		if q.key.newest != nil && action.Info().Objects == core.NoObject {
 			return d, core.Errorf(core.InvalidField, "%s works on no object that exists; leave the object out", action)
 		}
-		one, _, err := decideAction(k, q, action)
+		one, asked, err := decideAction(k, q, action)
 		if d = one.Decision; err != nil || !d.Allow {
-			return a.hideObject(k, q, d, err)
+			return a.hideObject(k, &asked, d, err)
 		}
 	}
 	return d, nil
 }
 
 // hideObject replaces the reasons of a denial for an object that the owner may not see.
-func (a *TokenVerbs) hideObject(k *engine.Call, q *question, d core.Decision, err error) (core.Decision, error) {
-	if err != nil || q.Object == nil {
+func (a *TokenVerbs) hideObject(k *engine.Call, asked *core.AccessRequest, d core.Decision, err error) (core.Decision, error) {
+	if err != nil || asked.Object == nil {
 		return d, err
 	}
-	owner := *q.Principal
+	owner := *asked.Principal
 	owner.Actions, owner.Keys = nil, nil
-	visible, err := mayRead(k, &owner, q.Object)
+	visible, err := mayRead(k, &owner, asked.Object)
 	if err == nil && !visible {
 		d.Reasons = absentObject
 	}

@@ -35,22 +35,22 @@ func remember[V any](m *map[name]V, most int, key name, v V) {
 	(*m)[key] = v
 }
 
-// Find returns the version that a reference to a key family names. Without a number it
+// Find returns the version that a reference to a key family of a tenant names. Without a number it
 // is the newest, or, to protect data, the newest that may protect now. A later version that is
 // named by its own identifier is that object alone. The policy is not asked.
-func (f *Finder) Find(k *engine.Call, id core.Identifier, protects bool) (*core.ManagedObject, error) {
-	named, err := f.loadNamed(k, id)
+func (f *Finder) Find(k *engine.Call, tenant string, id core.Identifier, protects bool) (*core.ManagedObject, error) {
+	named, err := f.loadNamed(k, tenant, id)
 	if err != nil {
 		return nil, err
 	}
 	if id.Alias == "" && named.Family() != named.ID {
 		return namedVersion(named, id.Version)
 	}
-	head, err := k.LoadObject(named.Family())
+	head, err := engine.LoadObjectOf(k, tenant, named.Family())
 	if err != nil {
 		return nil, err
 	}
-	newest, err := k.LoadObject(head.NewestVersion())
+	newest, err := engine.LoadObjectOf(k, tenant, head.NewestVersion())
 	if err != nil {
 		return nil, err
 	}
@@ -65,13 +65,13 @@ func (f *Finder) Find(k *engine.Call, id core.Identifier, protects bool) (*core.
 		if id.Version < 0 || id.Version >= int64(len(versions)) {
 			return nil, core.Errorf(core.ItemNotFound, "there is no version %d", id.Version)
 		}
-		return k.LoadObject(versions[id.Version])
+		return engine.LoadObjectOf(k, tenant, versions[id.Version])
 	}
 	for n := len(versions) - 1; n > 0; n-- {
 		if versions[n] == "" {
 			continue
 		}
-		if o, err := k.LoadObject(versions[n]); err != nil || k.UseCheck(true)(o, k.Now) == nil {
+		if o, err := engine.LoadObjectOf(k, tenant, versions[n]); err != nil || k.UseCheck(true)(o, k.Now) == nil {
 			return o, err
 		}
 	}
@@ -86,22 +86,22 @@ func namedVersion(o *core.ManagedObject, n int64) (*core.ManagedObject, error) {
 }
 
 // loadNamed loads the object that has the identifier or the alias of a reference.
-func (f *Finder) loadNamed(k *engine.Call, id core.Identifier) (*core.ManagedObject, error) {
+func (f *Finder) loadNamed(k *engine.Call, tenant string, id core.Identifier) (*core.ManagedObject, error) {
 	if id.Alias != "" {
-		return f.findAlias(k, id.Alias)
+		return f.findAlias(k, tenant, id.Alias)
 	}
-	return k.LoadObject(id.Text)
+	return engine.LoadObjectOf(k, tenant, id.Text)
 }
 
 // findAlias loads the object that has an alias.
-func (f *Finder) findAlias(k *engine.Call, alias string) (*core.ManagedObject, error) {
-	key := name{k.Caller.Principal.Tenant, alias}
+func (f *Finder) findAlias(k *engine.Call, tenant, alias string) (*core.ManagedObject, error) {
+	key := name{tenant, alias}
 	wanted := core.Filter{WholeTenant: true, Attributes: core.Attributes{core.AliasAttribute.With(core.Text(alias))}}
 	f.mu.Lock()
 	id := f.aliases[key]
 	f.mu.Unlock()
 	if id != "" {
-		if o, err := k.LoadObject(id); err == nil && wanted.Matches(o) {
+		if o, err := engine.LoadObjectOf(k, tenant, id); err == nil && wanted.Matches(o) {
 			return o, nil
 		}
 	}
@@ -114,7 +114,7 @@ func (f *Finder) findAlias(k *engine.Call, alias string) (*core.ManagedObject, e
 			f.mu.Lock()
 			remember(&f.aliases, maxAliases, key, o.ID)
 			f.mu.Unlock()
-			return k.LoadObject(o.ID)
+			return engine.LoadObjectOf(k, tenant, o.ID)
 		}
 	}
 	return nil, core.Errorf(core.ItemNotFound, "there is no alias %s", core.ClientText(alias))

@@ -40,6 +40,7 @@ type Decider struct {
 	Tenant   string
 	Version  core.DirectoryVersion // the proposed one
 	Targets  core.KeyPolicyFacts   // to what its document attaches the policy
+	Families map[string]bool       // of keys to which its document attaches it, by version 1
 	Proposed core.KeyPolicies
 	Roles    []string // "role:NAME" and "group:NAME" that can matter, whatever the request
 
@@ -365,7 +366,7 @@ func (p *Decider) isTarget(r *core.AccessRequest) bool {
 				names = append(names, core.ObjectGroupHolder+a.Value.Text)
 			}
 		}
-		if slices.Contains(p.Targets.Keys, o.ID) {
+		if p.Families[o.Family()] {
 			return true
 		}
 	}

@@ -74,17 +74,23 @@ func Binary(t testing.TB) string {
 // SoftHSM2. env are additional NAME=VALUE settings.
 func Start(t testing.TB, env ...string) *Server {
 	t.Helper()
-	found, _ := filepath.Glob("/usr/lib*/softhsm/libsofthsm2.so")
-	more, _ := filepath.Glob("/usr/lib/*/softhsm/libsofthsm2.so")
-	if len(found)+len(more) == 0 {
-		t.Skip("SoftHSM2 is not installed (Debian: apt-get install softhsm2)")
-	}
+	NeedToken(t)
 	dir := coretest.MemoryDir(t)
 	s := &Server{t: t, Dir: dir, Certs: filepath.Join(dir, "certs"), Log: filepath.Join(dir, "log"), env: env}
 	s.args = devArgs(dir)
 	t.Cleanup(s.Kill)
 	s.Run()
 	return s
+}
+
+// NeedToken skips the test when there is no SoftHSM2.
+func NeedToken(t testing.TB) {
+	t.Helper()
+	found, _ := filepath.Glob("/usr/lib*/softhsm/libsofthsm2.so")
+	more, _ := filepath.Glob("/usr/lib/*/softhsm/libsofthsm2.so")
+	if len(found)+len(more) == 0 {
+		t.Skip("SoftHSM2 is not installed (Debian: apt-get install softhsm2)")
+	}
 }
 
 // StartConfig starts a server by a configuration file, which names dir as its

@@ -26,12 +26,14 @@ import (
 // same run: L1 a TLS echo of the same bytes, L2 the raw PKCS#11 calls, L3 an echo
 // that also commits a record in groups before it answers; and for create an echo
 // that stores the rows of a Create and does nothing else. Get is also measured under four key
-// policies and by a password, beside a usual Get right before it.
+// policies and by a password, beside a usual Get right before it. Requests of the REST door are
+// measured in rounds, beside bare HTTPS servers and the same requests of the KMIP door.
 type Command struct {
 	Self        bool          `help:"Start a fresh development server to measure; else --dir names a running one."`
 	Dir         string        `help:"Folder of a running development server." type:"path"`
 	KMIP        string        `name:"kmip" help:"Its KMIP address." default:"127.0.0.1:5696"`
-	Operation   []string      `short:"o" help:"get, create, locate, encrypt, sign, discover." default:"get,encrypt,create,locate,sign,discover"`
+	HTTP        string        `name:"http" help:"Its REST address." default:"127.0.0.1:8443"`
+	Operation   []string      `short:"o" help:"Of KMIP: get, create, locate, encrypt, sign, discover. Of REST: rest-read, rest-encrypt, rest-decrypt, rest-create, rest-data-keys. Left out: all of them."`
 	Connections []int         `short:"c" help:"Numbers of connections." default:"1,16,64"`
 	Duration    time.Duration `short:"d" help:"Of each measurement." default:"5s"`
 	Version     string        `help:"KMIP version." default:"1.4"`
@@ -40,9 +42,18 @@ type Command struct {
 	Limits      bool          `help:"Measure L1, L2, L3 and a bare insert too." default:"true" negatable:""`
 }
 
+// operations are the requests of the KMIP door that can be asked for.
+var operations = []string{"get", "encrypt", "create", "locate", "sign", "discover"}
+
 type result struct {
 	ops      float64 // a second
 	p50, p99 time.Duration
+}
+
+// limit names what was measured, for the ratios of later measurements.
+type limit struct {
+	name        string
+	connections int
 }
 
 func (r result) String() string {
@@ -55,9 +66,15 @@ func (c *Command) Run() error {
 	if !ok {
 		return fmt.Errorf("--version %s is not supported; use 1.0 to 1.4, 2.0 or 2.1", c.Version)
 	}
-	b := &bench{Command: c, version: v, limits: map[string]result{}}
+	b := &bench{Command: c, version: v, limits: map[limit]result{}}
 	slices.Sort(c.Objects)
-	if err := c.checkFlags(b); err != nil { // before minutes are spent
+	if len(c.Operation) == 0 {
+		c.Operation = slices.Clone(operations)
+		for _, r := range restRequests {
+			c.Operation = append(c.Operation, r.name)
+		}
+	}
+	if err := c.checkFlags(); err != nil { // before minutes are spent
 		return err
 	}
 	defer b.stopAll()
@@ -74,10 +91,10 @@ func (c *Command) Run() error {
 	return b.measureAll()
 }
 
-func (c *Command) checkFlags(b *bench) error {
+func (c *Command) checkFlags() error {
 	for _, op := range c.Operation {
-		if _, err := b.requestOf(op); err != nil {
-			return err
+		if !slices.Contains(operations, op) && restRequestNamed(op) == nil {
+			return fmt.Errorf("--operation %s is unknown; keyreeve bench --help lists them", op)
 		}
 	}
 	for _, n := range append(slices.Clone(c.Objects), c.Connections...) {
@@ -98,10 +115,12 @@ type bench struct {
 	certs   string
 	temp    string
 	procs   []*exec.Cmd
-	limits  map[string]result
+	limits  map[limit]result
 	made    int    // objects with names so far
 	key     string // an AES key of class C that may encrypt
 	signer  string // a P-256 private key
+	rest    restKey
+	sealed  operation.EncryptOutput // by the key, of 1 KiB
 
 	options kmip.RequestOptions // of every request
 }
@@ -121,16 +140,20 @@ func (b *bench) startMeasured() (err error) {
 		return err
 	}
 	b.Dir = filepath.Join(b.temp, "dev")
-	b.KMIP, err = b.startServer(b.Dir)
+	b.KMIP, b.HTTP, err = b.startServer(b.Dir)
 	return err
 }
 
-func (b *bench) startServer(dir string, env ...string) (string, error) {
+// startServer returns the addresses of its doors.
+func (b *bench) startServer(dir string, env ...string) (kmip, https string, err error) {
 	line, err := b.startProcess(env, "serve", "--dev", "--dir", dir, "--kmip", "127.0.0.1:0", "--http", "127.0.0.1:0")
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	return strings.TrimPrefix(strings.Fields(line + " x")[1], "kmip="), nil
+	if n, err := fmt.Sscanf(line, "ready kmip=%s https=%s", &kmip, &https); n != 2 {
+		return "", "", fmt.Errorf("serve printed %q: %w", line, err)
+	}
+	return kmip, https, nil
 }
 
 // stopLast ends the process that was started last.
@@ -179,12 +202,15 @@ func (b *bench) measureAll() error {
 		}
 	}
 	for _, op := range b.Operation {
-		if op == "locate" {
-			continue // last: its objects would be in the others' way
+		if op == "locate" || restRequestNamed(op) != nil {
+			continue // locate is last: its objects would be in the others' way
 		}
 		if err := b.measure(op, op); err != nil {
 			return err
 		}
+	}
+	if err := b.measureREST(); err != nil {
+		return err
 	}
 	if b.Self && slices.Contains(b.Operation, "get") {
 		if err := b.measureCallers(); err != nil {
@@ -210,7 +236,7 @@ func (b *bench) measure(op, as string) error {
 			return fmt.Errorf("%s: %w", op, err)
 		}
 		fmt.Printf("%-16s c=%-4d %v%s\n", as, n, r, b.describeRatios(as, n, r))
-		b.limits[fmt.Sprint(as, n)] = r
+		b.limits[limit{as, n}] = r
 	}
 	return nil
 }
@@ -230,19 +256,19 @@ func (b *bench) measureLocate() error {
 
 func (b *bench) describeRatios(as string, n int, r result) string {
 	s := ""
-	if few, ok := b.limits[fmt.Sprint("locate in ", b.Objects[0], n)]; ok && strings.HasPrefix(as, "locate") {
+	if few, ok := b.limits[limit{fmt.Sprint("locate in ", b.Objects[0]), n}]; ok && strings.HasPrefix(as, "locate") {
 		s += fmt.Sprintf("  p99 %.1f of that in %d", float64(r.p99)/float64(few.p99), b.Objects[0])
 	}
-	if bare, ok := b.limits[fmt.Sprint("insert", n)]; ok && as == "create" {
+	if bare, ok := b.limits[limit{"insert", n}]; ok && as == "create" {
 		s += fmt.Sprintf("  p99 %.1f of a bare insert's", float64(r.p99)/float64(bare.p99))
 	}
 	for _, l := range []string{"L1", "L3"} {
-		if lim, ok := b.limits[fmt.Sprint(l, n)]; ok {
+		if lim, ok := b.limits[limit{l, n}]; ok {
 			s += fmt.Sprintf("  %.2f of %s", r.ops/lim.ops, l)
 		}
 	}
-	if sync, ok := b.limits["sync"]; ok && n == 1 {
-		l1 := b.limits["L11"]
+	if sync, ok := b.limits[limit{"sync", 1}]; ok && n == 1 {
+		l1 := b.limits[limit{"L1", 1}]
 		s += fmt.Sprintf("  p50 = L1 + %.1f syncs", float64(r.p50-l1.p50)/float64(sync.p50))
 	}
 	return s
@@ -255,7 +281,7 @@ func (b *bench) prepare() error {
 		return err
 	}
 	defer c.Close()
-	active := core.Attribute{Tag: core.TagActivationDate, Value: core.Date(time.Now().Unix() - 1)}
+	active := activeSince(time.Now())
 	made, err := kmiptest.Do(c, &kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt|core.MaskDecrypt, active))
 	if err != nil {
 		return err
@@ -312,13 +338,22 @@ func (b *bench) dialClient(addr string) (*kmiptest.Client, error) {
 
 // requestOf makes the request of an operation, which is sent again and again.
 func (b *bench) requestOf(op string) ([]byte, error) {
+	return kmip.AppendRequest(nil, b.version, b.options, b.itemsOf(op)...)
+}
+
+// gcm has the token make the IV.
+var gcm = core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM}
+
+func (b *bench) itemsOf(op string) []kmip.ClientItem {
+	encrypt := func(data []byte) kmip.ClientItem {
+		return kmiptest.Item(&kmip.Encrypt, &operation.EncryptInput{ID: core.ID(b.key), Data: data, Parameters: &gcm})
+	}
 	var item kmip.ClientItem
 	switch op {
 	case "get":
 		item = kmiptest.Item(&kmip.Get, &operation.GetInput{ID: core.ID(b.key)})
 	case "encrypt":
-		item = kmiptest.Item(&kmip.Encrypt, &operation.EncryptInput{ID: core.ID(b.key), Data: make([]byte, 1024),
-			Parameters: &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM}})
+		item = encrypt(make([]byte, 1024))
 	case "sign":
 		item = kmiptest.Item(&kmip.Sign, &operation.SignInput{ID: core.ID(b.signer), Data: make([]byte, 64)})
 	case "create":
@@ -327,10 +362,23 @@ func (b *bench) requestOf(op string) ([]byte, error) {
 		item = kmiptest.Item(&kmip.Locate, &operation.LocateInput{MaximumItems: -1, Attributes: core.Attributes{kmiptest.Name(fmt.Sprint("bench-", b.made/2))}})
 	case "discover":
 		item = kmiptest.Item(&kmip.DiscoverVersions, &operation.DiscoverVersionsInput{})
-	default:
-		return nil, fmt.Errorf("--operation %s is unknown; use get, create, locate, encrypt, sign or discover", op)
+
+	// the others are beside requests of the REST door
+	case "get attributes":
+		item = kmiptest.Item(&kmip.GetAttributes, &operation.GetAttributesInput{ID: core.ID(b.key)})
+	case "decrypt":
+		item = kmiptest.Item(&kmip.Decrypt, &operation.DecryptInput{ID: core.ID(b.key), Data: b.sealed.Data, IV: b.sealed.IV, Tag: b.sealed.Tag, Parameters: &gcm})
+	case "create active":
+		item = kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt|core.MaskDecrypt, activeSince(time.Now())))
+	case "random, encrypt":
+		return []kmip.ClientItem{kmiptest.Item(&kmip.RNGRetrieve, &operation.RNGRetrieveInput{Length: 32}), encrypt(make([]byte, 32))}
 	}
-	return kmip.AppendRequest(nil, b.version, b.options, item)
+	return []kmip.ClientItem{item}
+}
+
+// activeSince makes a new object Active.
+func activeSince(t time.Time) core.Attribute {
+	return core.Attribute{Tag: core.TagActivationDate, Value: core.Date(t.Unix() - 1)}
 }
 
 func (b *bench) runOperation(op, addr string, n int) (result, error) {
@@ -338,22 +386,37 @@ func (b *bench) runOperation(op, addr string, n int) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	check := func(answer []byte) error {
+	return b.runLoop(b.dialKMIP(addr), n, msg, func(answer []byte) error {
 		r, err := kmip.ParseResponse(answer)
-		if err == nil && (len(r.Items) != 1 || r.Items[0].Status != core.StatusSuccess) {
-			err = fmt.Errorf("the server answers %v: %s", r.Items[0].Reason, r.Items[0].Message)
+		if err != nil {
+			return err
 		}
-		return err
-	}
-	return b.runLoop(addr, n, msg, check)
+		for _, i := range r.Items {
+			if i.Status != core.StatusSuccess {
+				return fmt.Errorf("the server answers %v: %s", i.Reason, i.Message)
+			}
+		}
+		return nil
+	})
+}
+
+// exchanger is a connection with one request at a time.
+type exchanger interface {
+	Send(request []byte) (answer []byte, err error) // the answer is valid until the next call
+	Close() error
+}
+
+// dialKMIP returns a function that connects to a KMIP door, or to an echo.
+func (b *bench) dialKMIP(addr string) func() (exchanger, error) {
+	return func() (exchanger, error) { return b.dialClient(addr) }
 }
 
 // runLoop sends msg on n connections for the duration, each waiting for its
 // answer. The first answer of each connection is checked and not counted.
-func (b *bench) runLoop(addr string, n int, msg []byte, check func([]byte) error) (result, error) {
-	clients := make([]*kmiptest.Client, n)
+func (b *bench) runLoop(dial func() (exchanger, error), n int, msg []byte, check func([]byte) error) (result, error) {
+	clients := make([]exchanger, n)
 	for i := range clients {
-		c, err := b.dialClient(addr)
+		c, err := dial()
 		if err != nil {
 			return result{}, err
 		}
@@ -373,7 +436,7 @@ func (b *bench) runLoop(addr string, n int, msg []byte, check func([]byte) error
 	began := time.Now()
 	for i, c := range clients {
 		wg.Go(func() {
-			for last := time.Now(); last.Sub(began) < b.Duration; {
+			for last := began; last.Sub(began) < b.Duration; {
 				if _, errs[i] = c.Send(msg); errs[i] != nil {
 					return
 				}
@@ -387,7 +450,7 @@ func (b *bench) runLoop(addr string, n int, msg []byte, check func([]byte) error
 	took := time.Since(began)
 	all := slices.Concat(times...)
 	slices.Sort(all)
-	if err := errors.Join(errs...); err != nil || len(all) == 0 {
+	if err := errors.Join(errs...); err != nil {
 		return result{}, fmt.Errorf("the connection broke: %w", err)
 	}
 	return result{float64(len(all)) / took.Seconds(), all[len(all)/2], all[len(all)*99/100]}, nil

@@ -1,12 +1,10 @@
 package bench
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -37,8 +35,7 @@ var callers = []caller{
 		{Type: core.CredentialTypeUsernameAndPassword, Username: benchUser, Password: []byte(benchPassword)}}}},
 }
 
-// callerRounds are the rounds of a comparison. In each one both sides have their turn, so that
-// whatever else the machine does meets both.
+// callerRounds are the rounds in which a caller is compared.
 const callerRounds = 9
 
 // measureCallers compares Get under key policies, and by a user with a password on the
@@ -63,35 +60,14 @@ func (b *bench) measureCallers() error {
 			}
 		}
 		for _, n := range b.Connections {
-			if err := compareGets(&usual, &under, c.name, n); err != nil {
+			get := func(b *bench) func() (result, error) {
+				return func() (result, error) { return b.runOperation("get", b.KMIP, n) }
+			}
+			if err := compareInRounds(callerRounds, n, side{c.name, get(&under)}, []side{{"a usual get", get(&usual)}}); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
 		}
 	}
-	return nil
-}
-
-// compareGets prints the round with the median of the ratios of two ways to ask for a key.
-func compareGets(usual, under *bench, name string, connections int) error {
-	type round struct {
-		under result
-		ratio float64
-	}
-	var rounds []round
-	for range callerRounds {
-		plain, err := usual.runOperation("get", usual.KMIP, connections)
-		if err != nil {
-			return err
-		}
-		r, err := under.runOperation("get", under.KMIP, connections)
-		if err != nil {
-			return err
-		}
-		rounds = append(rounds, round{r, r.ops / plain.ops})
-	}
-	slices.SortFunc(rounds, func(a, b round) int { return cmp.Compare(a.ratio, b.ratio) })
-	median := rounds[len(rounds)/2]
-	fmt.Printf("%-16s c=%-4d %v  %.2f of a usual get (%.2f to %.2f)\n", name, connections, median.under, median.ratio, rounds[0].ratio, rounds[len(rounds)-1].ratio)
 	return nil
 }
 

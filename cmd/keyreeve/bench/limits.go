@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,11 +36,12 @@ func (b *bench) measureLimits() error {
 	if err != nil {
 		return err
 	}
-	b.limits["sync"], err = syncTime(b.Dir)
+	sync, err := syncTime(b.Dir)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%-16s        %v\n", "one sync", b.limits["sync"])
+	b.limits[limit{"sync", 1}] = sync
+	fmt.Printf("%-16s        %v\n", "one sync", sync)
 	limits := []string{"L1", "L3"}
 	if slices.Contains(b.Operation, "create") {
 		limits = append(limits, "insert")
@@ -60,11 +62,11 @@ func (b *bench) measureLimit(l string, msg []byte) error {
 		return err
 	}
 	for _, n := range b.Connections {
-		r, err := b.runLoop(addr, n, msg, nil)
+		r, err := b.runLoop(b.dialKMIP(addr), n, msg, nil)
 		if err != nil {
 			return err
 		}
-		b.limits[fmt.Sprint(l, n)] = r
+		b.limits[limit{l, n}] = r
 		fmt.Printf("%-16s c=%-4d %v\n", l, n, r)
 	}
 	b.stopLast()
@@ -105,7 +107,7 @@ func (b *bench) measureUncached() error {
 	for _, n := range rawSessions {
 		fmt.Printf("%-16s s=%-4d %9.0f ops/s\n", "L2 raw PKCS#11", n, l2[n])
 	}
-	addr, err := b.startServer(b.Dir+"-uncached", "KEYREEVE_DEV_COPIES=none")
+	addr, _, err := b.startServer(b.Dir+"-uncached", "KEYREEVE_DEV_COPIES=none")
 	if err != nil {
 		return err
 	}
@@ -239,12 +241,13 @@ func residentBytes(pid int) (int, error) {
 	return pages * os.Getpagesize(), err
 }
 
-// EchoCommand is L1, with --commit L3, and with --insert the bare insert, in a
-// process of its own.
+// EchoCommand is L1, with --commit L3, with --insert the bare insert, and with --answer the same
+// over HTTP, in a process of its own.
 type EchoCommand struct {
 	Certs  string `required:""`
 	Commit string
 	Insert string
+	Answer string // file with the answer to every request
 }
 
 // Run echoes until it is killed.
@@ -277,6 +280,14 @@ func (c *EchoCommand) Run() error {
 			return err
 		}
 		commit = func() error { return s.Commit(context.Background(), bareRows()) }
+	}
+	if c.Answer != "" {
+		h, err := echoHTTP(c.Answer, commit)
+		if err != nil {
+			return err
+		}
+		fmt.Println(l.Addr())
+		return http.Serve(l, h)
 	}
 	fmt.Println(l.Addr())
 	for {

@@ -50,41 +50,23 @@ func (f *clientFields) change() (c server.ClientChange) {
 	return c
 }
 
-// csrFile is a flag for a certificate request.
-type csrFile struct {
-	CSR string `name:"csr" help:"File with a certificate request (PEM), as openssl req -new makes it. Its names are ignored." type:"existingfile" required:""`
-}
-
-// sendRequest sends the certificate request with other changes, and prints the certificate.
-func (f *csrFile) sendRequest(c *namedClient, change server.ClientChange, mode string) (err error) {
-	if change.Request, err = os.ReadFile(f.CSR); err != nil {
-		return err
-	}
-	out, err := c.save(change, mode)
-	if err != nil {
-		return err
-	}
-	fmt.Print(out.Certificate)
-	return nil
-}
-
 type clientAddCmd struct {
 	namedClient
 	clientFields
-	csrFile
+	clientFiles
 }
 
-// Run prints the certificate.
-func (c *clientAddCmd) Run() error { return c.sendRequest(&c.namedClient, c.change(), "new") }
+// Run prints the certificate, or makes the files of a product.
+func (c *clientAddCmd) Run() error { return c.issue(&c.namedClient, c.change(), "new") }
 
 type clientRenewCmd struct {
 	namedClient
-	csrFile
+	clientFiles
 }
 
-// Run prints the certificate.
+// Run prints the certificate, or makes the files of a product.
 func (c *clientRenewCmd) Run() error {
-	return c.sendRequest(&c.namedClient, server.ClientChange{}, "existing")
+	return c.issue(&c.namedClient, server.ClientChange{}, "existing")
 }
 
 type clientChangeCmd struct {
@@ -164,9 +146,11 @@ func (c *clientRevokeCmd) Run() error {
 
 // clientIssueCmd are the commands that lead to a certificate.
 type clientIssueCmd struct {
-	Add    clientAddCmd    `cmd:"" help:"Make a client, and print a certificate for the key of a certificate request."`
+	Add    clientAddCmd    `cmd:"" help:"Make a client, and its files in the form of a product (--for), or print a certificate for the key of a certificate request (--csr)."`
 	Invite clientInviteCmd `cmd:"" help:"Print an invitation, with which the client gets one certificate over REST (POST /v1/clients). Makes the client if it is new."`
-	Renew  clientRenewCmd  `cmd:"" help:"Print another certificate of a client. The old ones stay valid."`
+	Renew  clientRenewCmd  `cmd:"" help:"Make other files (--for), or print another certificate (--csr), of a client. The old certificates stay valid."`
+
+	Products clientProductsCmd `cmd:"" help:"List the products that client add --for knows."`
 }
 
 type clientAuthorityCmd struct {

@@ -62,7 +62,7 @@ func (d *door) connect() (*server, context.Context, func(), error) {
 	if d.Output != "" {
 		c.Output = d.Output
 	}
-	s, err := connectTo(c)
+	s, err := connectAs(c)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -75,6 +75,14 @@ func (d *door) deadline() (context.Context, func()) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
 	return ctx, func() { cancel(); stop() }
+}
+
+// connectAs is connectTo for requests that need a certificate or a token.
+func connectAs(c profile.Connection) (*server, error) {
+	if c.Certificate == "" && c.Token == "" {
+		return nil, &failure{exitNotAccepted, errors.New("there is neither a certificate nor a token to show to the server; see keyreeve login --help")}
+	}
+	return connectTo(c)
 }
 
 // connectTo reads the files that a profile names. It sends nothing.
@@ -96,9 +104,6 @@ func connectTo(c profile.Connection) (*server, error) {
 			return nil, &failure{exitNotAccepted, fmt.Errorf("certificate and key: %w", err)}
 		}
 		cfg.Certificates = []tls.Certificate{pair}
-	}
-	if c.Certificate == "" && c.Token == "" {
-		return nil, &failure{exitNotAccepted, errors.New("there is neither a certificate nor a token to show to the server; see keyreeve login --help")}
 	}
 	form := c.Output
 	if form == "" {
@@ -124,5 +129,7 @@ var Variables = []Variable{
 	{"KEYREEVE_CERT", "PEM file with a client certificate."},
 	{"KEYREEVE_KEY", "PEM file with its key."},
 	{"KEYREEVE_TOKEN", "An access token."},
+	{"HTTPS_PROXY", "http://HOST:PORT of a proxy. It sees the name of the server and TLS, and neither requests nor tokens. Servers on this machine are reached without it."},
+	{"NO_PROXY", "Names of servers that are reached without the proxy, with commas between them."},
 	{"NO_COLOR", "If it is set, nothing is printed in bold or in color."},
 }

@@ -276,13 +276,20 @@ func TestLogin(t *testing.T) {
 	}
 	p.must(1, "", login...)
 	got := p.must(0, password+"\n", login...)
-	token, err := os.ReadFile(filepath.Join(p.dir, ".config", "keyreeve", "alice.token"))
+	tokens := func() []string {
+		all, _ := filepath.Glob(filepath.Join(filepath.Dir(profiles), "profiles.yaml-alice-*.token"))
+		return all
+	}
+	if len(tokens()) != 1 {
+		t.Fatalf("the files of tokens are %v", tokens())
+	}
+	token, err := os.ReadFile(tokens()[0])
 	if err != nil || !strings.HasPrefix(string(token), "kr1_") || strings.Contains(got, "kr1_") {
 		t.Errorf("the token is %q, %v; printed: %q", token, err, got)
 	}
-	for _, name := range []string{"alice.token", "profiles.yaml"} {
-		if info, err := os.Stat(filepath.Join(filepath.Dir(profiles), name)); err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: %v, %v", name, info.Mode(), err)
+	for _, path := range []string{tokens()[0], profiles} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", path, info.Mode(), err)
 		}
 	}
 	if got := p.must(0, "", "key", "show", p.key("--profile", "alice", "--usage", "encrypt"), "--profile", "alice", "-o", "json"); !strings.Contains(got, `"owner":"alice"`) {
@@ -295,6 +302,9 @@ func TestLogin(t *testing.T) {
 		t.Errorf("the form of the profile is not kept: %q", got)
 	}
 	p.must(0, "", "login", "--profile", "alice", "--no-token")
+	if left := tokens(); len(left) != 0 {
+		t.Errorf("a token that no profile has any more is left in %v", left)
+	}
 	if got := p.must(0, "", "key", "show", p.key("--profile", "alice", "--usage", "encrypt"), "-o", "json"); !strings.Contains(got, `"owner":"dev"`) {
 		t.Errorf("without the token, the key is %s", got)
 	}

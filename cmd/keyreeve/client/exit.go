@@ -20,6 +20,7 @@ const (
 	exitNotAccepted = 4
 	exitConflict    = 5
 	exitUnavailable = 6
+	exitUnknown     = 7
 )
 
 // ExitStatus is an exit status and what it means.
@@ -36,7 +37,8 @@ var ExitStatuses = []ExitStatus{
 	{exitNotFound, "The key does not exist for the caller, or was destroyed (404, 410)."},
 	{exitNotAccepted, "There is no profile, or one side does not accept the certificate or the token of the other (401, TLS)."},
 	{exitConflict, "The state or the version of the key forbids it, or the name is taken (409, 412)."},
-	{exitUnavailable, "The server does not answer in time, or is busy (429, 503). Try again later."},
+	{exitUnavailable, "The server cannot be reached, does not answer in time, or is busy (429, 503). Nothing was changed. Try again later."},
+	{exitUnknown, "A request that changes something was sent, and no answer says whether it took effect. Look, for example with key list or key show, before you send it again."},
 }
 
 // exitOf maps statuses of HTTP to exit statuses. All others are exitFailed.
@@ -61,6 +63,14 @@ func (f *failure) ExitCode() int { return f.status }
 // request that stand behind it matter as much.
 const maxDetail = 400
 
+// statusOf returns the exit status for an error.
+func statusOf(err error) int {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f.status
+	}
+	return exitFailed
+}
+
 // refused returns the error for an answer that is a refusal.
 func refused(status int, p api.Problem) error {
 	exit, ok := exitOf[status]
@@ -81,6 +91,15 @@ func refused(status int, p api.Problem) error {
 	return &failure{exit, fmt.Errorf("%s (%s)", detail, about)}
 }
 
+// mayBeDone returns the error for a request that was sent and whose answer does not say whether
+// it took effect. It is err itself for a request that changes nothing.
+func mayBeDone(q request, err error) error {
+	if q.repeatable {
+		return err
+	}
+	return &failure{exitUnknown, fmt.Errorf("whether the request took effect is not known, look before you send it again: %w", err)}
+}
+
 // unreachable returns the error for a request that got no answer.
 func unreachable(err error) error {
 	status := exitUnavailable
@@ -88,7 +107,7 @@ func unreachable(err error) error {
 	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted || errors.As(err, &op) && op.Op == "remote error" {
 		status = exitNotAccepted
 	}
-	return &failure{status, fmt.Errorf("the server cannot be asked: %w", err)}
+	return &failure{status, fmt.Errorf("no answer of the server: %w", err)}
 }
 
 // notValid is the result of a verification that fails.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,6 +53,7 @@ func (c *loginCmd) Run() error {
 		return err
 	}
 	p := all[c.Profile]
+	before := p
 	c.change(&p)
 	if err := errors.Join(profile.CheckName(c.Profile), p.Check()); err != nil {
 		return err
@@ -66,12 +68,17 @@ func (c *loginCmd) Run() error {
 		return err
 	}
 	if c.User != "" {
-		if p.TokenFile, err = profile.SaveToken(path, c.Profile, token); err != nil {
+		if p.TokenFile, err = profile.SaveToken(path, c.Profile, p.URL, token); err != nil {
 			return err
 		}
 	}
 	if err := profile.Save(path, c.Profile, p); err != nil {
 		return err
+	}
+	if before.TokenFile != p.TokenFile && before.TokenFile == profile.TokenPath(path, c.Profile, before.URL) {
+		if err := os.Remove(before.TokenFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	fmt.Printf("%s answers and accepts you; profile %s is saved in %s\n", p.URL, c.Profile, path)
 	return nil
@@ -121,7 +128,7 @@ func (c *loginCmd) token(ctx context.Context, p profile.Profile) (string, error)
 		}
 		want.Code = &code
 	}
-	s, err := anonymous(p)
+	s, err := connectTo(profile.Connection{Profile: p}) // without the token that the profile has
 	if err != nil {
 		return "", err
 	}
@@ -130,11 +137,6 @@ func (c *loginCmd) token(ctx context.Context, p profile.Profile) (string, error)
 		return "", err
 	}
 	return bought.AccessToken, nil
-}
-
-// anonymous returns the server of a profile for questions without a token.
-func anonymous(p profile.Profile) (*server, error) {
-	return connectTo(profile.Connection{Profile: p})
 }
 
 // given returns a member of a body, nil if there is none.
@@ -148,7 +150,7 @@ func given(text string) *string {
 // try asks whether the server is alive, and then something that it answers to nobody whom it
 // does not know. That the policy denies the answer proves as much.
 func try(ctx context.Context, c profile.Connection) error {
-	s, err := connectTo(c)
+	s, err := connectAs(c)
 	if err != nil {
 		return err
 	}
@@ -158,8 +160,7 @@ func try(ctx context.Context, c profile.Connection) error {
 	}
 	var tokens api.TokenPage
 	_, err = s.ask(ctx, get("/v1/auth/tokens?limit=1"), &tokens)
-	var f *failure
-	if errors.As(err, &f) && f.status == exitDenied {
+	if statusOf(err) == exitDenied {
 		return nil
 	}
 	return err

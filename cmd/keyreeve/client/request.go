@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyreeve/keyreeve/api"
@@ -50,8 +52,9 @@ func (s *server) ask(ctx context.Context, q request, out any) ([]byte, error) {
 	for try := 1; ; try++ {
 		text, again, err := s.send(ctx, q, body)
 		if err == nil {
-			if err := json.Unmarshal(text, out); err != nil {
-				return nil, fmt.Errorf("the answer of the server cannot be read: %w", err)
+			// A copy is read: texts that may be secret are zeroed where they were read.
+			if err := json.Unmarshal(bytes.Clone(text), out); err != nil {
+				return nil, mayBeDone(q, fmt.Errorf("the answer of the server cannot be read: %w", err))
 			}
 			return text, nil
 		}
@@ -74,23 +77,33 @@ func (s *server) send(ctx context.Context, q request, body []byte) (text []byte,
 	if s.token != "" {
 		r.Header.Set("Authorization", "Bearer "+s.token)
 	}
+	var sent atomic.Bool
+	r = r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}))
 	res, err := s.http.Do(r)
 	if err != nil {
-		return nil, 0, unreachable(err)
+		err = unreachable(err)
+		if sent.Load() && statusOf(err) == exitUnavailable {
+			err = mayBeDone(q, err)
+		}
+		return nil, 0, err
 	}
 	defer res.Body.Close()
 	text, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return nil, 0, unreachable(err)
+		return nil, 0, mayBeDone(q, unreachable(err))
 	case len(text) > maxAnswer:
-		return nil, 0, fmt.Errorf("the answer of the server has more than %d bytes", maxAnswer)
+		return nil, 0, mayBeDone(q, fmt.Errorf("the answer of the server has more than %d bytes", maxAnswer))
 	case res.StatusCode/100 == 2:
 		return text, 0, nil
 	}
 	var p api.Problem
 	json.Unmarshal(text, &p) // an answer that is no problem is refused without a code
-	return nil, pauseBefore(res), refused(res.StatusCode, p)
+	err = refused(res.StatusCode, p)
+	if res.StatusCode >= 500 && res.StatusCode != http.StatusNotImplemented && res.Header.Get("Retry-After") == "" {
+		err = mayBeDone(q, err) // a server that did nothing says when to try again
+	}
+	return nil, pauseBefore(res), err
 }
 
 // pauseBefore returns how long to wait before a request is sent again, 0 for never.

@@ -59,6 +59,11 @@ func TestRepetition(t *testing.T) {
 		{get("/x"), 503, "11", 1, exitUnavailable},
 		{get("/x"), 503, "99999999999999999999", 1, exitUnavailable},
 		{get("/x"), 503, "Sun, 06 Nov 1994 08:49:37 GMT", 1, exitUnavailable},
+		{post("/x", struct{}{}), 503, "", 1, exitUnknown},
+		{post("/x", struct{}{}), 500, "", 1, exitUnknown},
+		{post("/x", struct{}{}), 504, "", 1, exitUnknown},
+		{post("/x", struct{}{}), 501, "", 1, exitFailed},
+		{post("/x", struct{}{}), 409, "", 1, exitConflict},
 		{get("/x"), 500, "1", 1, exitFailed},
 		{get("/x"), 403, "1", 1, exitDenied},
 	} {
@@ -149,6 +154,95 @@ func TestListFollowsPages(t *testing.T) {
 	if err != nil || len(keys) != 6 || !more || strings.Join(asked, " ") != "filter=name%3Ax&limit=5 filter=name%3Ax&limit=3&pageToken=next filter=name%3Ax&limit=1&pageToken=next" {
 		t.Errorf("%d keys, more %v, %v; asked %q", len(keys), more, err, asked)
 	}
+}
+
+// If a request that changes something was sent and no answer says what came of it, the error
+// and the exit status say so. A request that was not sent, or changes nothing, can be repeated.
+func TestUnknownOutcome(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer func(w http.ResponseWriter, end func())
+		unread bool // the answer is there, and is no answer of this server
+	}{
+		"the connection ends":   {func(_ http.ResponseWriter, _ func()) { panic(http.ErrAbortHandler) }, false},
+		"the time is over":      {func(_ http.ResponseWriter, end func()) { end() }, false},
+		"the answer is cut off": {func(w http.ResponseWriter, _ func()) { w.Header().Set("Content-Length", "9"); fmt.Fprint(w, "{") }, false},
+		"the answer is no JSON": {func(w http.ResponseWriter, _ func()) { fmt.Fprint(w, "{") }, true},
+		"the answer is long":    {func(w http.ResponseWriter, _ func()) { fmt.Fprint(w, strings.Repeat(" ", maxAnswer+1)) }, true},
+	} {
+		for _, q := range []request{post("/x", struct{}{}), compute("/x", struct{}{})} {
+			ctx, end := context.WithCancel(t.Context())
+			s, _ := answering(t, func(w http.ResponseWriter, r *http.Request) {
+				io.Copy(io.Discard, r.Body)
+				c.answer(w, end)
+				if ctx.Err() != nil {
+					<-r.Context().Done()
+				}
+			})
+			_, err := s.ask(ctx, q, &struct{}{})
+			end()
+			want := exitUnknown
+			if q.repeatable {
+				want = map[bool]int{false: exitUnavailable, true: exitFailed}[c.unread]
+			}
+			if got := statusOf(err); got != want || (want == exitUnknown) != strings.Contains(fmt.Sprint(err), "is not known, look before you send it again") {
+				t.Errorf("%s, repeatable %v: exit status %d, %v; want %d", name, q.repeatable, got, err, want)
+			}
+		}
+	}
+	s, err := connectTo(profile.Connection{Profile: profile.Profile{URL: "https://127.0.0.1:1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ask(t.Context(), post("/x", struct{}{}), &struct{}{}); statusOf(err) != exitUnavailable {
+		t.Errorf("a request that was not sent: %v", err)
+	}
+}
+
+// A token is bought with a password by somebody who has no certificate, as a server can allow.
+// Every other command needs one of the two.
+func TestLoginWithoutCertificate(t *testing.T) {
+	ts := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/v1/auth/token" && r.Header.Get("Authorization") == "":
+			fmt.Fprint(w, `{"accessToken":"kr1_bought","tokenId":"t","tokenType":"Bearer","expiresAt":"2030-01-01T00:00:00Z"}`)
+		case r.URL.Path == "/v1/health/live" || r.Header.Get("Authorization") == "Bearer kr1_bought":
+			fmt.Fprint(w, `{}`)
+		default:
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	defer ts.Close()
+	dir := t.TempDir()
+	t.Setenv("KEYREEVE_PROFILES", filepath.Join(dir, "profiles.yaml"))
+	for _, v := range []string{"KEYREEVE_URL", "KEYREEVE_CA", "KEYREEVE_CERT", "KEYREEVE_KEY", "KEYREEVE_TOKEN"} {
+		t.Setenv(v, "")
+	}
+	ca, password := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "password")
+	for path, content := range map[string][]byte{ca: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ts.Certificate().Raw}), password: []byte("secret\n")} {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	login := loginCmd{Profile: "default", URL: ts.URL, CA: ca, Timeout: 10 * time.Second}
+	if err := login.Run(); statusOf(err) != exitNotAccepted || !strings.Contains(err.Error(), "neither a certificate nor a token") {
+		t.Errorf("a login with nothing to show: %v", err)
+	}
+	in, err := os.Open(password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	defer func(old *os.File) { os.Stdin = old }(os.Stdin)
+	os.Stdin = in
+	login.User = "alice"
+	if err := login.Run(); err != nil {
+		t.Fatal(err)
+	}
+	s, _, end, err := (&door{Timeout: time.Second}).connect()
+	if err != nil || s.token != "kr1_bought" {
+		t.Errorf("the profile gives %v, %v", s, err)
+	}
+	end()
 }
 
 // A value with spaces gets quotation marks.

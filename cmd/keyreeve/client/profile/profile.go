@@ -7,6 +7,7 @@
 package profile
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -111,14 +112,23 @@ func Save(path, name string, p Profile) error {
 	return writeWithFolder(path, b)
 }
 
-// SaveToken writes the token of a profile into a file beside that of the profiles, and returns
-// its path.
-func SaveToken(profiles, name, token string) (path string, err error) {
+// SaveToken writes the token of a profile for a server into the file at [TokenPath], and
+// returns its path.
+func SaveToken(profiles, name, url, token string) (path string, err error) {
 	if err := CheckName(name); err != nil {
 		return "", err
 	}
-	path = filepath.Join(filepath.Dir(profiles), name+".token")
+	path = TokenPath(profiles, name, url)
 	return path, writeWithFolder(path, []byte(token+"\n"))
+}
+
+// TokenPath returns the path of the file for the token of a profile: beside the file of
+// profiles. No other profile has it, no other file of profiles in the same folder, and not
+// the same profile for another server.
+func TokenPath(profiles, name, url string) string {
+	file := filepath.Base(profiles)
+	sum := sha256.Sum256([]byte(file + "\x00" + name + "\x00" + strings.TrimRight(url, "/")))
+	return filepath.Join(filepath.Dir(profiles), fmt.Sprintf("%s-%s-%x.token", file, name, sum[:8]))
 }
 
 // variables are the variables of the environment that say how to reach a server.
@@ -204,10 +214,13 @@ func (p Profile) Check() error {
 	return nil
 }
 
-// ReadToken returns the token in a file that only its owner can read.
+// ReadToken returns the token in a file that only its owner can read. The file is opened once:
+// what is checked is what is read.
 func ReadToken(path string) (string, error) {
-	if _, err := readPrivate(path); err != nil {
+	b, err := readPrivate(path)
+	defer clear(b)
+	if err != nil {
 		return "", err
 	}
-	return secretfile.Line(path)
+	return secretfile.LineOf(path, b)
 }

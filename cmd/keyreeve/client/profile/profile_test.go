@@ -75,6 +75,63 @@ func TestFilesOfOthersAreRefused(t *testing.T) {
 	}
 }
 
+// No two profiles share the file of a token: not those of another file of profiles in the same
+// folder, not those of another server, and not names that look alike when they are joined.
+func TestTokensHaveFilesOfTheirOwn(t *testing.T) {
+	dir, seen := t.TempDir(), map[string]string{}
+	for _, p := range [][3]string{
+		{"profiles.yaml", "a", "https://h:1"}, {"other.yaml", "a", "https://h:1"}, {"profiles.yaml", "b", "https://h:1"}, {"profiles.yaml", "a", "https://h:2"},
+		{"x", "y-z", "https://h:1"}, {"x-y", "z", "https://h:1"},
+	} {
+		path, err := SaveToken(filepath.Join(dir, p[0]), p[1], p[2], "kr1_"+strings.Join(p[:], "_"))
+		if err != nil || filepath.Dir(path) != dir || seen[path] != "" {
+			t.Errorf("%v: %s, %v; that of %s", p, path, err, seen[path])
+		}
+		seen[path] = strings.Join(p[:], "_")
+	}
+	for path, want := range seen {
+		if got, err := ReadToken(path); err != nil || got != "kr1_"+want {
+			t.Errorf("%s has %q, %v; want that of %s", path, got, err, want)
+		}
+	}
+	if a, b := TokenPath("/p", "a", "https://h:1"), TokenPath("/p", "a", "https://h:1/"); a != b {
+		t.Errorf("one server has %s and %s", a, b)
+	}
+}
+
+// What is read is what was checked, also if somebody exchanges the file meanwhile.
+func TestTokenIsReadFromWhatWasChecked(t *testing.T) {
+	dir := t.TempDir()
+	link := filepath.Join(dir, "token")
+	for name, mode := range map[string]os.FileMode{"private": 0o600, "open": 0o644} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(name+"\n"), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop, over := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			next := filepath.Join(dir, "next")
+			os.Symlink([]string{"private", "open"}[i%2], next)
+			os.Rename(next, link)
+		}
+	}()
+	for range 20_000 {
+		if got, err := ReadToken(link); err == nil && got != "private" {
+			t.Errorf("a file that others can change gives the token %q", got)
+			break
+		}
+	}
+	close(stop)
+	<-over
+}
+
 // What is saved is read again, the other profiles stay, and the file is for its owner alone.
 func TestSave(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "below", "profiles.yaml")
