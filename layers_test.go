@@ -89,7 +89,7 @@ var layers = map[string][]string{
 	"cmd/keyreeve/cli":   {"audit", "authz/keypolicy/format", "certs", "certs/identity", "certs/pemfile", "cmd/keyreeve/bench", "cmd/keyreeve/bundle", "cmd/keyreeve/client", "cmd/keyreeve/manual", "cmd/keyreeve/policyfiles", "core", "core/jsontext", "engine", "engine/upkeep", "server", "server/adminsocket", "server/boundedlog", "server/httpd"},
 	"cmd/keyreeve/bench": {"core", "core/operation", "core/proof", "hsm/custody", "hsm/member", "kmip", "kmip/kmiptest", "store"},
 
-	"server/httpd/door":      {"api", "audit", "core", "core/proof", "engine", "server/bounds"},
+	"server/httpd/door":      {"api", "audit", "core", "core/proof", "engine", "engine/directory", "server/bounds"},
 	"server/httpd/keyroutes": {"api", "core", "core/operation", "core/rules", "engine/attributes", "engine/importjobs", "engine/objects", "engine/uses", "server/httpd/door"},
 
 	"engine/batchundo":      {"core", "engine"},

@@ -23,6 +23,7 @@ type Operation struct {
 	Status       int     // of a success
 	Problems     []int   // the statuses of refusals
 	Answer       *Schema // of a success; nil: it is no JSON, or there is none
+	HonorsOnce   bool    // the route makes something, and so honors Idempotency-Key
 	HonorsMatch  bool    // the route replaces a version, and so honors If-Match
 }
 

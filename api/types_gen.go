@@ -575,6 +575,9 @@ type Problem struct {
 	RequestID string `json:"requestId"`
 	// With the code ApprovalNeeded, the approval that the request waits for.
 	ApprovalID string `json:"approvalId,omitempty"`
+	// What an earlier request with the same Idempotency-Key has made. Its answer is not kept. It is
+	// an ID or a name, or "the record" and an Audit-Id.
+	Made string `json:"made,omitempty"`
 }
 
 // NewPolicy is a key policy that is to be made.

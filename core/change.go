@@ -1,10 +1,5 @@
 package core
 
-import (
-	"slices"
-	"strings"
-)
-
 // Change is one transaction of the store: all its writes are done, in order, or none.
 // Audit entries and usage are written last, whatever their place in the list, because
 // other transactions wait for the rows that count them.
@@ -41,18 +36,6 @@ func WritesOf[W Write](c *Change) (all []W) {
 		}
 	}
 	return all
-}
-
-// SortUpdates sorts the updates of objects, so that of two changes of the same rows one waits for
-// the other. If their orders differed, the database could find a deadlock.
-func (c *Change) SortUpdates() {
-	updates := WritesOf[UpdateObject](c)
-	slices.SortStableFunc(updates, func(a, b UpdateObject) int { return strings.Compare(a.Object.ID, b.Object.ID) })
-	for i := range c.Writes {
-		if _, is := c.Writes[i].(UpdateObject); is {
-			c.Writes[i], updates = updates[0], updates[1:]
-		}
-	}
 }
 
 // Stored returns the objects that are inserted or updated, in order.

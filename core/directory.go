@@ -29,7 +29,8 @@ const (
 	EntryToken        EntryKind = "token"
 	EntryTenant       EntryKind = "tenant"
 	EntryApproval     EntryKind = "approval"
-	EntryUsedCode     EntryKind = "used code" // a one-time code of a user that was used
+	EntryUsedCode     EntryKind = "used code"       // a one-time code of a user that was used
+	EntryOnce         EntryKind = "idempotency key" // of a request that has made something
 	EntryCanary       EntryKind = "canary"
 	EntryClient       EntryKind = "client"        // an enrolled client
 	EntryAttachment   EntryKind = "attachment"    // its ID names the holder, such as "role:admin"
@@ -40,7 +41,7 @@ const (
 
 // entryKinds lists the kinds, and which of them may be pruned.
 var entryKinds = map[EntryKind]bool{EntryClient: false, EntryPolicy: false, EntryUser: false, EntryRole: false, EntryGroup: false,
-	EntryToken: true, EntryUsedCode: true, EntryTenant: false, EntryApproval: true, EntryCanary: false, EntryAttachment: false, EntryServerPolicy: false, EntryJob: false, EntryImportJob: true}
+	EntryToken: true, EntryUsedCode: true, EntryOnce: true, EntryTenant: false, EntryApproval: true, EntryCanary: false, EntryAttachment: false, EntryServerPolicy: false, EntryJob: false, EntryImportJob: true}
 
 // Known reports whether the kind exists.
 func (k EntryKind) Known() bool {
@@ -49,8 +50,9 @@ func (k EntryKind) Known() bool {
 }
 
 // Prunable reports whether entries of the kind may be removed with all their versions.
-// If a row of such an entry is missing, that only takes rights away. Used codes are the
-// exception: without the row, the code can be used again until its time is over.
+// If a row of such an entry is missing, that only takes rights away. There are two exceptions.
+// Without its row, a used code can be used again until its time is over, and a request with an
+// Idempotency-Key can make something again.
 func (k EntryKind) Prunable() bool { return entryKinds[k] }
 
 // DirectoryName names a directory entry.

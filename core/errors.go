@@ -91,6 +91,9 @@ type Error struct {
 	Err    error
 
 	Approval string // with ApprovalNeeded: the ID of the approval
+	Made     string // what an earlier request with the same Idempotency-Key has made
+
+	RetryAfter int64 // seconds after which the request can be sent again; 0: not known
 }
 
 func (e *Error) Error() string {
@@ -122,6 +125,18 @@ func CodeOf(err error) Code {
 		return e.Code
 	}
 	return Internal
+}
+
+// RetryAfterOf returns the seconds after which a request can be sent again, as the errors in the
+// chain say; 0 if none says so.
+func RetryAfterOf(err error) int64 {
+	e, ok := errors.AsType[*Error](err)
+	for ; ok; e, ok = errors.AsType[*Error](e.Err) {
+		if e.RetryAfter > 0 {
+			return e.RetryAfter
+		}
+	}
+	return 0
 }
 
 // DetailOf returns the sentence of an error for clients, without its cause.

@@ -97,6 +97,9 @@ type Caller struct {
 	// fails with Conflict.
 	ExpectedVersion int64
 
+	// Once is the Idempotency-Key of the request; nil: it has none.
+	Once *Once
+
 	// RecordedAt is set to the Time of each record of the request that was stored, in Unix
 	// microseconds. nil: nobody wants to know.
 	RecordedAt *int64

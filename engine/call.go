@@ -138,6 +138,9 @@ func (e *Engine) Begin(ctx context.Context, c *core.Caller, action core.Action) 
 	k := calls.Get().(*Call)
 	reasons, involved := k.Record.Reasons[:0], k.Record.Involved[:0]
 	began := e.Ports.Clock.NowMicro()
+	if c.RecordedAt != nil && began <= *c.RecordedAt { // the clock was set back: two records of one request need two times
+		began = *c.RecordedAt + 1
+	}
 	*k = Call{Engine: e, Ports: &e.Ports, Settings: &e.Settings, Ctx: core.OnBehalfOf(ctx, c.Principal), Caller: c, Action: action, start: e.Ports.Clock.Mono(), Now: began / 1e6}
 	k.Record = core.Record{Time: began, Address: c.Address, Door: c.Door, RequestID: c.RequestID, ClientRef: c.ClientRef, Action: action, Reasons: reasons, Involved: involved}
 	k.grants = k.grantRoom[:0]

@@ -1,6 +1,11 @@
 package engine
 
-import "github.com/keyreeve/keyreeve/core"
+import (
+	"slices"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/core"
+)
 
 // Commit stores a change with the operation's record in one transaction, then updates
 // the cache and the batch's Undo. It fails without storing if a grant has ended, a
@@ -39,7 +44,11 @@ func (k *Call) Commit(ch *core.Change) error {
 	useUpApprovals(k, ch)
 	addDueDates(ch, k.Now)
 	ch.Add(k.Caller.Beside...)
-	ch.SortUpdates()
+	sortUpdates(ch)
+	once, err := addOnce(k, ch)
+	if err != nil {
+		return err
+	}
 	ch.Add(k.Ports.RecordWrite(&k.Record))
 	k.Engine.Intents.Begin(ch, k.Ports.Clock.Mono(), len(core.WritesOf[core.DeleteObject](ch)) > 0)
 	if err := k.Ports.Store.Commit(lastingContext(), ch); err != nil {
@@ -51,9 +60,48 @@ func (k *Call) Commit(ch *core.Change) error {
 	k.releaseUsage(ch.Usage(), true)
 	k.Engine.Intents.Finish(ch)
 	k.recorded = true
+	if once != nil {
+		k.Caller.Once.Stored = once
+	}
 	showApprovals(k, ch)
 	k.rememberStored(ch)
 	return nil
+}
+
+// addOnce adds the entry of the request's Idempotency-Key to the change that makes something, and
+// returns it. It is nil if there is none to add.
+func addOnce(k *Call, ch *core.Change) (*core.DirectoryEntry, error) {
+	once := k.Caller.Once
+	if once == nil || once.Stored != nil {
+		return nil, nil
+	}
+	made := ""
+	if objects := core.WritesOf[core.InsertObject](ch); len(objects) > 0 {
+		made = objects[0].Object.ID
+	} else if entries := core.WritesOf[core.SaveDirectoryEntry](ch); len(entries) > 0 {
+		made = entries[0].Entry.ID
+	}
+	if made == "" {
+		return nil, nil
+	}
+	e, err := once.NewEntry(made)
+	if err != nil {
+		return nil, err
+	}
+	ch.Add(core.SaveDirectoryEntry{Entry: e})
+	return e, nil
+}
+
+// sortUpdates sorts the updates of objects, so that of two changes of the same rows one waits for
+// the other. If their orders differed, the database could find a deadlock.
+func sortUpdates(ch *core.Change) {
+	updates := core.WritesOf[core.UpdateObject](ch)
+	slices.SortStableFunc(updates, func(a, b core.UpdateObject) int { return strings.Compare(a.Object.ID, b.Object.ID) })
+	for i := range ch.Writes {
+		if _, is := ch.Writes[i].(core.UpdateObject); is {
+			ch.Writes[i], updates = updates[0], updates[1:]
+		}
+	}
 }
 
 // rememberStored replaces the snapshots of the objects that a change has stored.

@@ -57,10 +57,10 @@ func (q *quotas) usageOfTenant(tenant string) *tenantUsage {
 // many requests within a second. row is the tenant's.
 func (q *quotas) admitRequest(p *core.Principal, row *core.Tenant) error {
 	if q.PrincipalRequests > 0 && !q.buckets.Take(p.Tenant, p.ID, q.PrincipalRequests) {
-		return core.Errorf(core.TooManyRequests, "this principal may ask for %d operations a second (quotas.principal_requests); try again later", q.PrincipalRequests)
+		return core.Errorf(core.TooManyRequests, "this principal may ask for %d operations a second (quotas.principal_requests); try again in a second", q.PrincipalRequests)
 	}
 	if most := q.quotaOf(row).TenantRequests; most > 0 && !q.buckets.Take(p.Tenant, "", most) {
-		return core.Errorf(core.TooManyRequests, "this tenant may ask for %d operations a second (quotas.tenant_requests, or requests in the settings of the tenant); try again later", most)
+		return core.Errorf(core.TooManyRequests, "this tenant may ask for %d operations a second (quotas.tenant_requests, or requests in the settings of the tenant); try again in a second", most)
 	}
 	return nil
 }

@@ -10,9 +10,11 @@ import (
 // takeUse counts a use on this node: a new version of a policy counts from 0. It fails with
 // TooManyRequests if the rate is exceeded, or if there is no room to count.
 func takeUse(k *Call, key ratewindow.Key, terms *core.RateTerms) error {
-	switch k.Engine.rates.Take(k.Caller.Principal.Tenant, key, terms.Uses, terms.Per, k.Now) {
+	switch verdict, wait := k.Engine.rates.Take(k.Caller.Principal.Tenant, key, terms.Uses, terms.Per, k.Now); verdict {
 	case ratewindow.Exceeded:
-		return core.Errorf(core.TooManyRequests, "the statement %s permits %d uses in %d s; try again later", key.Statement, terms.Uses, terms.Per)
+		e := core.Errorf(core.TooManyRequests, "the statement %s permits %d uses in %d s; try again in %d s", key.Statement, terms.Uses, terms.Per, max(1, wait))
+		e.RetryAfter = max(1, wait)
+		return e
 	case ratewindow.NoRoom:
 		return core.Errorf(core.TooManyRequests, "this node counts the rates of too many keys and principals of the tenant; try again later")
 	}

@@ -113,3 +113,32 @@ func TestRates(t *testing.T) {
 		}
 	}
 }
+
+// A refusal by a rate says after how many seconds a use passes.
+func TestRatesSayHowLong(t *testing.T) {
+	w := newWorld(t)
+	w.serve(newNode(engine.New(engine.Ports{Store: w.store, HSM: w.hsm, Policy: rated{action: core.ActionCheck}, Journal: plainJournal{}, Formats: plainFormats{}, Clock: w.clock}, engine.Settings{})))
+	key := w.aesKey()
+	use := func() error {
+		_, err := w.Check(ctx, w.alice, &operation.CheckInput{ID: core.ID(key)})
+		return err
+	}
+	for range 10 {
+		if err := use(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.clock.now += 20
+	wait := core.RetryAfterOf(use())
+	if wait != 46 { // the next span begins after 40 s, and a tenth of the uses has faded 6 s later
+		t.Errorf("the time to wait is %d s, want 46", wait)
+	}
+	w.clock.now += wait - 1
+	if err := use(); core.RetryAfterOf(err) != 1 {
+		t.Errorf("a second too early: %v, %d s", err, core.RetryAfterOf(err))
+	}
+	w.clock.now++
+	if err := use(); err != nil {
+		t.Errorf("after the time to wait: %v", err)
+	}
+}

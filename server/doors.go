@@ -79,7 +79,7 @@ func (s *Server) openREST(context.Context) (stopper, error) {
 	// Health without details is for everybody: httpd demands a certificate or a token.
 	shaken := handshake.Listen(bounds.Listen(l, s.doorSlots(), nil), s.tls.config(tls.VerifyClientCertIfGiven, "http/1.1"), s.cfg.Limits.Handshake, s.restShook)
 	d := door.New(door.Options{Engine: s.engine, Auth: s.admission(), Bearers: []proof.BearerAuthenticator{s.speakers.OfBearers(s.bearers), s.speakers.OfBearers(s.issuers)},
-		Ready: s.health.isReady, Metrics: s.metrics.Handler(), Memory: s.memory, Refused: handshake.Refused, Operation: s.cfg.Limits.Operation})
+		Ready: s.health.isReady, Metrics: s.metrics.Handler(), Memory: s.memory, Refused: handshake.Refused, Once: s.once, Operation: s.cfg.Limits.Operation})
 	d.Add(keyroutes.Routes(d, keyroutes.Options{Objects: s.verbs.Objects, Uses: s.verbs.Uses, Attributes: s.verbs.Attributes, ImportJobs: s.importJobs})...)
 	d.Add(httpd.Routes(d, httpd.Options{Admin: s.admin, Tokens: s.tokens, Tenants: s.tenantVerbs, Clients: s.clients, CountFailure: s.passwords.NoteFailureFrom,
 		LogIn: s.logIn, PasswordAlone: s.cfg.Authentication.PasswordWithoutCertificate, Health: s.health.askParts})...)

@@ -78,6 +78,7 @@ type Server struct {
 	approvals   *directory.Approvals
 	usedCodes   *directory.UsedCodes
 	importJobs  *importjobs.Verbs
+	once        *directory.Once
 	keyPolicies *authz.KeyPolicies
 	admin       *admin.Verbs
 	canaries    *canarywatch.CanaryWatch
@@ -219,7 +220,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	s.users, s.facts, s.issued = directory.NewUsers(s.directory), directory.NewAccessFacts(s.directory), directory.NewTokens(s.directory)
 	s.facts.WatchLabels(s.keyPolicies.LabelsOf)
 	s.approvals = directory.NewApprovals(s.directory, s.facts, s.keyPolicies.GatesOf)
-	s.tenants, s.usedCodes = directory.NewTenants(s.directory), directory.NewUsedCodes(s.directory)
+	s.tenants, s.usedCodes, s.once = directory.NewTenants(s.directory), directory.NewUsedCodes(s.directory), directory.NewOnce(s.directory)
 	s.engine = engine.New(engine.Ports{FindVersion: new(keyversions.Finder).Find, Store: s.store, HSM: s.token, Policy: s.policy, Facts: s.facts, Approvals: s.approvals, TenantRows: s.tenants, Journal: audit.New(s.cfg.nodeName()), Formats: format.With(soft.Digest, kmip.AppendKeyValue, kmip.ReadKeyValue), Log: s.log, Observe: m.Observe, FailedLogin: m.FailedLogin,
 		Account: func(tenant, principal string) engine.Account { return memory.Open(tenant, principal) }},
 		engine.Settings{Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, ApprovalLifetime: s.cfg.Policy.ApprovalLifetime, Quota: s.cfg.TenantQuota(), MaxTenants: s.cfg.HSM.MaxTenants, NamedTenants: s.cfg.NamedTenants(), Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
@@ -229,7 +230,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	s.verbs, s.importJobs = message.VerbsOf(s.engine), importjobs.New(s.engine, s.directory)
 	s.verbs.Objects.UseImportJobs(s.importJobs)
 	s.makeJobs()
-	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: s.hashPassword, ReadRecord: audit.ReadRecord, MappedPrincipals: s.mappedPrincipals, IssuedTokens: s.issued, Approvals: s.approvals, UsedCodes: s.usedCodes, ImportJobs: s.importJobs.Jobs(), HashedVerifiers: password.HashedVerifiers})
+	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: s.hashPassword, ReadRecord: audit.ReadRecord, MappedPrincipals: s.mappedPrincipals, IssuedTokens: s.issued, Approvals: s.approvals, UsedCodes: s.usedCodes, ImportJobs: s.importJobs.Jobs(), Once: s.once, HashedVerifiers: password.HashedVerifiers})
 	s.canaries = canarywatch.New(canarywatch.Ports{Engine: s.engine, List: func() ([]*core.DirectoryEntry, error) { return s.directory.ListEverywhere(core.EntryCanary) },
 		Breaks: func(ctx context.Context, e *core.DirectoryEntry) (string, error) {
 			return admin.BreaksCanary(ctx, s.admin, e)

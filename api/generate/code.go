@@ -155,6 +155,8 @@ func writeOperations(s *specification) {
 				inPath = append(inPath, fmt.Sprintf("{%q, true, %s}", p.Name, s.value(p.Schema)))
 			case p.Name == "If-Match":
 				b.WriteString(", HonorsMatch: true")
+			case p.Name == "Idempotency-Key":
+				b.WriteString(", HonorsOnce: true")
 			}
 		}
 		if query != nil {

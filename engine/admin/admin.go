@@ -36,6 +36,7 @@ type Ports struct {
 	Approvals    *directory.Approvals // nil: nothing waits for approvals
 	UsedCodes    *directory.UsedCodes // nil: users have no one-time codes
 	ImportJobs   *directory.Ending    // nil: there are none
+	Once         *directory.Once      // nil: no Idempotency-Keys are remembered
 }
 
 // Verbs has one method for each operation. It is safe for concurrent use.

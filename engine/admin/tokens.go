@@ -329,7 +329,7 @@ func (a *TokenVerbs) hideObject(k *engine.Call, asked *core.AccessRequest, d cor
 // prunedAtOnce bounds how many entries one transaction prunes.
 const prunedAtOnce = 100
 
-// Prune removes the entries of tokens, approvals, used codes and import jobs that have ended. A deleted one stays as
+// Prune removes the entries of tokens, approvals, used codes, import jobs and Idempotency-Keys that have ended. A deleted one stays as
 // long as it could have lived: until then its older version, put back by someone who can
 // write the database, must be recognized.
 func (a *TokenVerbs) Prune(ctx context.Context) error {
@@ -350,7 +350,12 @@ func (a *TokenVerbs) Prune(ctx context.Context) error {
 		}
 	}
 	if a.verbs.ports.ImportJobs != nil {
-		return pruneEnded(ctx, a.verbs.directory, a.verbs.ports.ImportJobs, now)
+		if err := pruneEnded(ctx, a.verbs.directory, a.verbs.ports.ImportJobs, now); err != nil {
+			return err
+		}
+	}
+	if a.verbs.ports.Once != nil {
+		return pruneEnded(ctx, a.verbs.directory, a.verbs.ports.Once.Ending, now)
 	}
 	return nil
 }

@@ -37,6 +37,20 @@ func (c *Count) Take(uses, at int64) bool {
 	return true
 }
 
+// Wait returns the seconds after which Take succeeds, if nothing is counted or given back meanwhile.
+func (c *Count) Wait(uses, at int64) int64 {
+	c.advance(at)
+	end, fading, room := c.began+c.per, c.previous, uses-1-c.now
+	if room < 0 { // the next span has to begin, in which the uses of this one fade
+		end, fading, room = end+c.per, c.now, uses-1
+	}
+	left := c.per // of the span in which Take succeeds
+	if fading > 0 {
+		left = min(c.per, room*c.per/fading)
+	}
+	return max(0, end-left-at)
+}
+
 // GiveBack takes back a use that was counted at a time.
 func (c *Count) GiveBack(at int64) {
 	if at >= c.began {

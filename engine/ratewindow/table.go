@@ -40,14 +40,15 @@ func (t *Table) GiveBack(tenant string, key Key, at int64) {
 	}
 }
 
-// Take counts a use if there are fewer than so many uses in per seconds.
-func (t *Table) Take(tenant string, key Key, uses, per, at int64) Verdict {
+// Take counts a use if there are fewer than so many uses in per seconds. If there are as many, it
+// returns the seconds to wait.
+func (t *Table) Take(tenant string, key Key, uses, per, at int64) (v Verdict, wait int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	count := t.counts[tenant][key]
 	if count == nil {
 		if !t.hasRoomLocked(tenant, at) {
-			return NoRoom
+			return NoRoom, 0
 		}
 		if t.counts == nil {
 			t.counts = map[string]map[Key]*Count{}
@@ -60,9 +61,9 @@ func (t *Table) Take(tenant string, key Key, uses, per, at int64) Verdict {
 		t.total++
 	}
 	if !count.Take(uses, at) {
-		return Exceeded
+		return Exceeded, count.Wait(uses, at)
 	}
-	return Counted
+	return Counted, 0
 }
 
 // hasRoomLocked reports whether a tenant may have one more count. The caller holds t.mu.

@@ -64,6 +64,9 @@ func TestRowsAreSpecified(t *testing.T) {
 		if r.Takes != takes || r.Status != o.Status || r.Action.String() != o.Action {
 			t.Errorf("%s takes %d, answers %d and is the action %q; the specification says %d, %d and %q", r.Pattern(), r.Takes, r.Status, r.Action, takes, o.Status, o.Action)
 		}
+		if r.HonorsOnce() != o.HonorsOnce {
+			t.Errorf("%s honours an Idempotency-Key: %v; the specification says %v", r.Pattern(), r.HonorsOnce(), o.HonorsOnce)
+		}
 	}
 	for pattern := range operations {
 		t.Errorf("openapi.yaml has %s, which is no route", pattern)
@@ -274,6 +277,12 @@ func TestWhatIsNotSpecifiedIsRefused(t *testing.T) {
 		}
 		for _, bad := range []string{`3`, `"0"`, `"x"`, `*`, `W/"3"`, ``, `"01"`} {
 			refused("the If-Match "+bad, queryOf(o), bodyOf(o), http.Header{"If-Match": {bad}})
+		}
+		if !o.HonorsOnce {
+			refused("an Idempotency-Key", queryOf(o), bodyOf(o), http.Header{"Idempotency-Key": {"a"}})
+		}
+		for what, bad := range map[string][]string{"empty": {""}, "long": {strings.Repeat("a", 256)}, "no ASCII": {"k\u00e9y"}, "a control character": {"a\tb"}, "two": {"a", "b"}} {
+			refused("an Idempotency-Key that is "+what, queryOf(o), bodyOf(o), http.Header{"Idempotency-Key": bad})
 		}
 		if o.Body == nil {
 			refused("a body", queryOf(o), "{}", nil)

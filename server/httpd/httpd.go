@@ -41,7 +41,7 @@ type service struct {
 func Routes(d *door.Door, o Options) []door.Route {
 	s := &service{d, o}
 	return []door.Route{
-		door.Row(s, "POST", "/v1/policies", core.ActionSavePolicy, door.TakesBody, http.StatusCreated, createPolicy),
+		door.HonorOnceSecretly(door.Row(s, "POST", "/v1/policies", core.ActionSavePolicy, door.TakesBody, http.StatusCreated, createPolicy)),
 		door.Row(s, "GET", "/v1/policies", core.ActionReadPolicies, door.TakesQuery, http.StatusOK, listPolicies),
 		door.Row(s, "GET", "/v1/policies/{policyId}", core.ActionReadPolicies, door.TakesQuery, http.StatusOK, getPolicy),
 		door.Row(s, "PUT", "/v1/policies/{policyId}", core.ActionSavePolicy, door.TakesBody, http.StatusOK, replacePolicy).HonorIfMatch(),
@@ -61,28 +61,28 @@ func Routes(d *door.Door, o Options) []door.Route {
 		door.Row(s, "DELETE", "/v1/canaries/{name}", core.ActionDeleteCanary, door.TakesQuery, http.StatusNoContent, deleteCanary),
 		door.Row(s, "POST", "/v1/simulate", core.ActionSimulatePolicy, door.TakesBody, http.StatusOK, simulate),
 
-		door.Row(s, "POST", "/v1/users", core.ActionSaveUser, door.TakesBody, http.StatusCreated, createUser),
+		door.HonorOnce(door.Row(s, "POST", "/v1/users", core.ActionSaveUser, door.TakesBody, http.StatusCreated, createUser), s, rebuildUser),
 		door.Row(s, "GET", "/v1/users", core.ActionReadUsers, door.TakesQuery, http.StatusOK, listUsers),
 		door.Row(s, "GET", "/v1/users/{name}", core.ActionReadUsers, door.TakesNothing, http.StatusOK, getUser),
 		door.Row(s, "PATCH", "/v1/users/{name}", core.ActionSaveUser, door.TakesBody, http.StatusOK, changeUser).HonorIfMatch(),
 		door.Row(s, "DELETE", "/v1/users/{name}", core.ActionDeleteUser, door.TakesQuery, http.StatusNoContent, deleteUser).HonorIfMatch(),
 		door.Row(s, "GET", "/v1/groups", core.ActionReadUsers, door.TakesQuery, http.StatusOK, listGroups),
 		door.Row(s, "GET", "/v1/groups/{name}", core.ActionReadUsers, door.TakesNothing, http.StatusOK, getGroup),
-		door.Row(s, "POST", "/v1/roles", core.ActionSaveRole, door.TakesBody, http.StatusCreated, createRole),
+		door.HonorOnce(door.Row(s, "POST", "/v1/roles", core.ActionSaveRole, door.TakesBody, http.StatusCreated, createRole), s, rebuildRole),
 		door.Row(s, "GET", "/v1/roles", core.ActionReadRoles, door.TakesQuery, http.StatusOK, listRoles),
 		door.Row(s, "GET", "/v1/roles/{name}", core.ActionReadRoles, door.TakesNothing, http.StatusOK, getRole),
 		door.Row(s, "PATCH", "/v1/roles/{name}", core.ActionSaveRole, door.TakesBody, http.StatusOK, changeRole).HonorIfMatch(),
 		door.Row(s, "DELETE", "/v1/roles/{name}", core.ActionDeleteRole, door.TakesQuery, http.StatusNoContent, deleteRole).HonorIfMatch(),
 
-		door.Row(s, "POST", clientPath, core.ActionSaveClient, door.TakesBody, http.StatusCreated, createClient).IdentifyBy(s.identifyForClients),
+		door.HonorOnceSecretly(door.Row(s, "POST", clientPath, core.ActionSaveClient, door.TakesBody, http.StatusCreated, createClient).IdentifyBy(s.identifyForClients)),
 		door.Row(s, "GET", clientPath, core.ActionReadClients, door.TakesQuery, http.StatusOK, listClients),
 		door.Row(s, "GET", "/v1/clients/{name}", core.ActionReadClients, door.TakesNothing, http.StatusOK, getClient),
 		door.Row(s, "PATCH", "/v1/clients/{name}", core.ActionSaveClient, door.TakesBody, http.StatusOK, changeClient).HonorIfMatch(),
 		door.Row(s, "DELETE", "/v1/clients/{name}", core.ActionRevokeClient, door.TakesQuery, http.StatusOK, revokeClient).HonorIfMatch(),
 		door.Row(s, "GET", "/v1/clients/crl", core.ActionReadRevocations, door.TakesNothing, http.StatusOK, readRevocations),
-		door.Row(s, "POST", "/v1/clients/renew", core.ActionRenewClient, door.TakesBody, http.StatusCreated, renewClient),
+		door.HonorOnceSecretly(door.Row(s, "POST", "/v1/clients/renew", core.ActionRenewClient, door.TakesBody, http.StatusCreated, renewClient)),
 
-		door.Row(s, "POST", "/v1/tenants", core.ActionCreateTenant, door.TakesBody, http.StatusCreated, createTenant),
+		door.HonorOnce(door.Row(s, "POST", "/v1/tenants", core.ActionCreateTenant, door.TakesBody, http.StatusCreated, createTenant), s, rebuildTenant),
 		door.Row(s, "GET", "/v1/tenants", core.ActionListTenants, door.TakesQuery, http.StatusOK, listTenants),
 		door.Row(s, "GET", "/v1/tenants/{tenantId}", core.ActionReadTenant, door.TakesNothing, http.StatusOK, getTenant),
 		door.Row(s, "PATCH", "/v1/tenants/{tenantId}", core.ActionSaveTenant, door.TakesBody, http.StatusOK, changeTenant).HonorIfMatch(),
@@ -90,7 +90,7 @@ func Routes(d *door.Door, o Options) []door.Route {
 		door.Row(s, "POST", "/v1/tenants/{tenantId}/confirm", core.ActionDeleteTenant, door.TakesBody, http.StatusOK, confirmDeletion),
 		door.Row(s, "POST", "/v1/tenants/{tenantId}/restore", core.ActionDeleteTenant, door.TakesBody, http.StatusOK, restoreTenant),
 
-		door.Row(s, "POST", tokenPath, core.ActionIssueToken, door.TakesBody, http.StatusOK, issueToken).IdentifyBy(s.identifyBuyer),
+		door.HonorOnceSecretly(door.Row(s, "POST", tokenPath, core.ActionIssueToken, door.TakesBody, http.StatusOK, issueToken).IdentifyBy(s.identifyBuyer)),
 		door.Row(s, "DELETE", tokenPath, core.ActionRevokeToken, door.TakesBody, http.StatusNoContent, revokeToken),
 		door.Row(s, "GET", "/v1/auth/tokens", core.ActionReadTokens, door.TakesQuery, http.StatusOK, listTokens),
 		door.Row(s, "POST", "/v1/auth/verify", core.ActionReadTokens, door.TakesBody, http.StatusOK, verifyToken),

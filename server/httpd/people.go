@@ -90,9 +90,31 @@ func createUser(s *service, c *core.Caller, r *http.Request) (user, error) {
 	defer clear(password)
 	change := in.change()
 	out, err := s.saveUser(c, r, in.Name, &change, password, err)
-	out.Location = "/v1/users/" + url.PathEscape(out.Name)
+	out.Location = userPath(out.Name)
 	return out, err
 }
+
+// rebuildUser shows a user that an earlier request has made. The key of one-time codes is shown once.
+func rebuildUser(s *service, c *core.Caller, r *http.Request, made string) (user, error) {
+	var in newUser
+	password, err := door.DecodeWithPassword(r.Body, &in)
+	clear(password)
+	if err == nil && in.Codes != nil && *in.Codes {
+		err = door.ErrAnswerNotKept
+	}
+	if err != nil {
+		return user{}, err
+	}
+	u, err := s.Admin.ReadUser(r.Context(), c, "", made)
+	out := userShown(&u)
+	if err == nil {
+		out.Warnings = admin.UnknownRoles(s.Admin, c.Principal.Tenant, &u.Roles)
+	}
+	out.Location = userPath(made)
+	return out, err
+}
+
+func userPath(name string) string { return "/v1/users/" + url.PathEscape(name) }
 
 func changeUser(s *service, c *core.Caller, r *http.Request) (user, error) {
 	var in userChange
@@ -160,9 +182,19 @@ func createRole(s *service, c *core.Caller, r *http.Request) (role, error) {
 	}
 	saved, err := s.Admin.SaveRole(r.Context(), c, admin.SaveRoleInput{Name: in.Name, Description: in.Description, Actions: in.Actions, Reason: in.Reason, Expected: new(int64)})
 	out := roleShown(&saved)
-	out.Location = "/v1/roles/" + url.PathEscape(out.Name)
+	out.Location = rolePath(out.Name)
 	return out, err
 }
+
+// rebuildRole shows a role that an earlier request has made.
+func rebuildRole(s *service, c *core.Caller, r *http.Request, made string) (role, error) {
+	found, err := s.Admin.ReadRole(r.Context(), c, "", made)
+	out := roleShown(&found)
+	out.Location = rolePath(made)
+	return out, err
+}
+
+func rolePath(name string) string { return "/v1/roles/" + url.PathEscape(name) }
 
 func changeRole(s *service, c *core.Caller, r *http.Request) (role, error) {
 	var in roleChange

@@ -80,9 +80,23 @@ func createTenant(s *service, c *core.Caller, r *http.Request) (Tenant, error) {
 	if in.Settings != nil {
 		out, err = s.saveTenant(c, r, admin.SaveTenantInput{Name: in.Name, Settings: in.Settings, Reason: in.Reason})
 	}
-	out.Location = "/v1/tenants/" + url.PathEscape(in.Name)
+	out.Location = tenantPath(in.Name)
 	return out, err
 }
+
+// rebuildTenant shows a tenant that an earlier request has declared.
+func rebuildTenant(s *service, c *core.Caller, r *http.Request, _ string) (Tenant, error) {
+	var in newTenant
+	if err := s.DecodeFor(c, r, core.ActionReadTenant, &in); err != nil {
+		return Tenant{}, err
+	}
+	t, err := s.Tenants.ReadTenant(r.Context(), c, in.Name)
+	out := TenantShown(&t)
+	out.Location = tenantPath(in.Name)
+	return out, err
+}
+
+func tenantPath(name string) string { return "/v1/tenants/" + url.PathEscape(name) }
 
 // tenantChange is the body of PATCH /v1/tenants/{tenantId}. What is left out stays as it is.
 type tenantChange struct {

@@ -28,6 +28,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/directory"
 	"github.com/keyreeve/keyreeve/server/bounds"
 )
 
@@ -44,6 +45,8 @@ type Options struct {
 	// Refused makes the record of a client that was refused.
 	Refused func(door core.Door, address string, sent []*x509.Certificate, why string) core.Record
 
+	Once *directory.Once // remembers Idempotency-Keys; nil: they are refused
+
 	Operation time.Duration // until its client is told that the outcome is not known
 }
 
@@ -55,7 +58,8 @@ type Route struct {
 	Status       int          // of a success; 204: without a body
 	Answers      reflect.Type // of a success, for the comparison with the specification
 	answer       func(c *core.Caller, r *http.Request) (any, error)
-	changes      bool // the route replaces a version, and honors If-Match
+	changes      bool                                                            // the route replaces a version, and honors If-Match
+	rebuild      func(c *core.Caller, r *http.Request, made string) (any, error) // of a route that honours an Idempotency-Key
 	identify     Identify
 	inPath       []api.Parameter // by the specification, as query
 	query        []api.Parameter
@@ -303,7 +307,7 @@ func (d *Door) answerWithin(to Route, c *core.Caller, r *http.Request, m *memory
 				back <- result{err: fmt.Errorf("panic: %v", p)}
 			}
 		}()
-		out, err := to.answer(c, r.WithContext(ctx))
+		out, err := d.answerOnce(to, c, r.WithContext(ctx))
 		back <- result{out, err}
 	})
 	if done, ended := bounds.Await(ctx, &work, back); ended {
@@ -316,7 +320,7 @@ func (d *Door) answerWithin(to Route, c *core.Caller, r *http.Request, m *memory
 // checkInput refuses a query, a body or an If-Match that the route does not read, because a
 // client that sends one relies on it, and a body that is no JSON.
 func (to *Route) checkInput(r *http.Request) error {
-	if err := to.checkIfMatch(r); err != nil {
+	if err := cmp.Or(to.checkIfMatch(r), to.checkOnce(r)); err != nil {
 		return err
 	}
 	for _, p := range to.inPath {

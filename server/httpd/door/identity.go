@@ -52,6 +52,7 @@ func (d *Door) identify(w http.ResponseWriter, r *http.Request) (*core.Principal
 		p, err = d.identifyByToken(c, r, token)
 	default:
 		if identify := d.identifyOf(r); identify != nil {
+			hashBody(r)
 			p, r, err = identify(c, w, r)
 			break
 		}

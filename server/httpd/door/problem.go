@@ -5,10 +5,12 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 
 	"github.com/keyreeve/keyreeve/api"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/directory"
 )
 
 // statuses is the one table that turns codes into HTTP statuses.
@@ -31,14 +33,19 @@ var statuses = map[core.Code]int{
 // StatusOf returns the HTTP status of an error.
 func StatusOf(err error) int { return statuses[core.CodeOf(err)] }
 
-// retryAfter is the number of seconds after which a client may try again what was
-// refused because something was busy or away.
-const retryAfter = "1"
-
-// mayRetry reports whether a client is told to send a request again as it is. It is not if the
-// request may still take effect, or has taken effect.
-func mayRetry(status int, err error) bool {
-	return (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests) && !errors.Is(err, core.ErrOutcomeUnknown)
+// retryAfter returns the header Retry-After; "" if a client is not told to send the request again
+// as it is. It is not if the request may still take effect, or has taken effect.
+func retryAfter(status int, err error) string {
+	if errors.Is(err, core.ErrOutcomeUnknown) {
+		return ""
+	}
+	if wait := core.RetryAfterOf(err); wait > 0 {
+		return strconv.FormatInt(wait, 10)
+	}
+	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
+		return "1" // something was busy or away
+	}
+	return ""
 }
 
 // ProblemOf returns what a client is told about an error (RFC 9457). The text of one without a code stays in
@@ -52,10 +59,13 @@ func ProblemOf(request string, err error) api.Problem {
 	if errors.Is(err, engine.ErrOtherVersion) {
 		p.Status = http.StatusPreconditionFailed
 	}
+	if errors.Is(err, directory.ErrOtherRequest) {
+		p.Status = http.StatusUnprocessableEntity
+	}
 	p.Title = http.StatusText(p.Status)
 	var e *core.Error
 	if errors.As(err, &e) && c != core.Internal {
-		p.Detail, p.ApprovalID = e.Detail, e.Approval
+		p.Detail, p.ApprovalID, p.Made = e.Detail, e.Approval, e.Made
 	} else {
 		p.Detail = "internal error; the server's log has the cause under this request"
 		slog.Error("rest", "request", request, "error", err)
@@ -67,8 +77,8 @@ func ProblemOf(request string, err error) api.Problem {
 func writeProblem(w http.ResponseWriter, request string, err error) {
 	p := ProblemOf(request, err)
 	b, _ := json.Marshal(p)
-	if mayRetry(p.Status, err) {
-		w.Header().Set("Retry-After", retryAfter)
+	if wait := retryAfter(p.Status, err); wait != "" {
+		w.Header().Set("Retry-After", wait)
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)

@@ -1,6 +1,7 @@
 package door
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -66,6 +67,14 @@ func TestRetryAfter(t *testing.T) {
 		again := w.Code == http.StatusServiceUnavailable || w.Code == http.StatusTooManyRequests
 		if got := w.Header().Get("Retry-After"); (got != "") != again {
 			t.Errorf("%v is %d with Retry-After %q", code, w.Code, got)
+		}
+	}
+	slow := &core.Error{Code: core.TooManyRequests, RetryAfter: 46}
+	for want, err := range map[string]error{"46": slow, "46 ": core.Wrap(core.TooManyRequests, slow, "x"), "": core.Wrap(core.TooManyRequests, errors.Join(slow, core.ErrOutcomeUnknown), "x")} {
+		w := httptest.NewRecorder()
+		writeProblem(w, "r", err)
+		if got := w.Header().Get("Retry-After"); got != strings.TrimSpace(want) {
+			t.Errorf("%v has Retry-After %q, want %q", err, got, want)
 		}
 	}
 	for _, code := range []core.Code{core.TokenUnavailable, core.StoreUnavailable, core.AuditUnavailable} {

@@ -30,7 +30,7 @@ type service struct {
 func Routes(d *door.Door, o Options) []door.Route {
 	s := &service{d, o}
 	return []door.Route{
-		door.Row(s, "POST", "/v1/keys", core.ActionCreate, door.TakesBody, http.StatusCreated, (*service).createKey),
+		door.HonorOnce(door.Row(s, "POST", "/v1/keys", core.ActionCreate, door.TakesBody, http.StatusCreated, (*service).createKey), s, (*service).rebuildKey),
 		door.Row(s, "GET", "/v1/keys", core.ActionLocate, door.TakesQuery, http.StatusOK, (*service).listKeys),
 		door.Row(s, "GET", "/v1/keys/{keyId}", core.ActionGetAttributes, door.TakesNothing, http.StatusOK, (*service).getKey),
 		door.Row(s, "DELETE", "/v1/keys/{keyId}", core.ActionSoftDelete, door.TakesQuery, http.StatusAccepted, (*service).deleteKey).HonorIfMatch(),
@@ -43,7 +43,7 @@ func Routes(d *door.Door, o Options) []door.Route {
 		door.Row(s, "POST", "/v1/keys/{keyId}/purge", core.ActionPurge, door.TakesBody, http.StatusOK, lifeRoute(core.ActionPurge, (*objects.Verbs).PurgeDeleted)).HonorIfMatch(),
 		door.Row(s, "POST", "/v1/keys/{keyId}/archive", core.ActionArchive, door.TakesBody, http.StatusOK, lifeRoute(core.ActionArchive, (*objects.Verbs).Archive)).HonorIfMatch(),
 		door.Row(s, "POST", "/v1/keys/{keyId}/recover", core.ActionRecover, door.TakesBody, http.StatusOK, lifeRoute(core.ActionRecover, (*objects.Verbs).Recover)).HonorIfMatch(),
-		door.Row(s, "POST", "/v1/keys/{keyId}/rotate", core.ActionReKey, door.TakesBody, http.StatusOK, (*service).rotateKey).HonorIfMatch(),
+		door.HonorOnce(door.Row(s, "POST", "/v1/keys/{keyId}/rotate", core.ActionReKey, door.TakesBody, http.StatusOK, (*service).rotateKey).HonorIfMatch(), s, (*service).rebuildKey),
 		door.Row(s, "POST", "/v1/keys/{keyId}/rotation", core.ActionSetRotation, door.TakesBody, http.StatusOK, (*service).setRotation).HonorIfMatch(),
 		door.Row(s, "GET", "/v1/keys/{keyId}/rotation", core.ActionGetAttributes, door.TakesNothing, http.StatusOK, (*service).getRotation),
 		door.Row(s, "GET", "/v1/keys/{keyId}/public-key", core.ActionGet, door.TakesQuery, http.StatusOK, (*service).publicKey),
@@ -62,7 +62,7 @@ func Routes(d *door.Door, o Options) []door.Route {
 		door.Row(s, "POST", "/v1/encrypt", core.ActionEncrypt, door.TakesBody, http.StatusOK, (*service).encrypt),
 		door.Row(s, "POST", "/v1/decrypt", core.ActionDecrypt, door.TakesBody, http.StatusOK, (*service).decrypt),
 		door.Row(s, "POST", "/v1/reencrypt", core.ActionReencryptTo, door.TakesBody, http.StatusOK, (*service).reencrypt),
-		door.Row(s, "POST", "/v1/data-keys", core.ActionGenerateDataKey, door.TakesBody, http.StatusOK, (*service).makeDataKey),
+		door.HonorOnceSecretly(door.Row(s, "POST", "/v1/data-keys", core.ActionGenerateDataKey, door.TakesBody, http.StatusOK, (*service).makeDataKey)),
 		door.Row(s, "POST", "/v1/wrap", core.ActionEncrypt, door.TakesBody, http.StatusOK, (*service).wrap),
 		door.Row(s, "POST", "/v1/unwrap", core.ActionDecrypt, door.TakesBody, http.StatusOK, (*service).unwrap),
 		door.Row(s, "POST", "/v1/derive", core.ActionDeriveKey, door.TakesBody, http.StatusOK, (*service).derive),

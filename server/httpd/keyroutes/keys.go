@@ -181,6 +181,22 @@ func checkGroup(c *core.Caller, group *string) error {
 	return nil
 }
 
+// rebuildKey shows a key that an earlier request has made.
+func (s *service) rebuildKey(c *core.Caller, r *http.Request, made string) (keyAnswer, error) {
+	out, err := s.Attributes.GetAttributes(r.Context(), c, &operation.GetAttributesInput{ID: core.Identifier{Text: made}})
+	if err != nil {
+		return keyAnswer{}, err
+	}
+	k := describeAll(&out)
+	k.made = true
+	for _, a := range out.Attributes.All(core.AttributeName{Tag: core.TagLink}) {
+		if link := core.LinkOf(a.Value); link.Type == core.LinkTypePublicKeyLink {
+			k.PublicKeyID = link.ID
+		}
+	}
+	return k, nil
+}
+
 // showMade returns an object that was just made, for its maker.
 func showMade(o *core.ManagedObject) keyAnswer {
 	k := keyAnswer{describe(o.ID, o.Attributes), o.ChangeNumber(), true}
