@@ -123,8 +123,8 @@ func TestClientDoctor(t *testing.T) {
 	}
 }
 
-// A client whose certificate is refused is found by its name: one that was made elsewhere, one
-// that has expired, and one that was revoked.
+// A client whose certificate is refused is found by its name: one that was made elsewhere, and
+// one that was revoked.
 func TestClientDoctorOfRefusedCertificates(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
