@@ -87,7 +87,7 @@ func TestBatchOverREST(t *testing.T) {
 			t.Errorf("item %d of the second batch: %q; want %q", i, codes[i], want)
 		}
 	}
-	for body, part := range map[string]string{`{}`: "items", `{"items":[]}`: "items", `{"items":{}}`: "items", `{"items":[` + strings.Repeat(`{},`, 1000) + `{}]}`: "1000", `{"items":[{}],"more":1}`: "more", `{"items":[{}}`: ""} {
+	for body, part := range map[string]string{`{}`: "items", `{"items":[]}`: "items", `{"items":{}}`: "items", `{"items":[{},[null]]}`: "items[1]", `{"items":[` + strings.Repeat(`{},`, 1000) + `{}]}`: "1000", `{"items":[{}],"more":1}`: "more", `{"items":[{}}`: ""} {
 		p.must(400, "POST", "/v1/batch", body, part)
 	}
 

@@ -54,6 +54,12 @@ specification=$work/openapi.yaml
 sed -e '/^security:/,/^tags:/{/^tags:/!d}' -e '/^ *security:/d' -e '/^    bearer:/d' api/openapi.yaml >"$specification"
 sed "/^    KeyReference:/a\      enum: [$keys, none]" "$specification" >"$work/keys.yaml"
 
+# 501 says that the HSM lacks a mechanism, and SoftHSM2 lacks some. Other answers of 500 and more are faults.
+cat >"$work/schemathesis.toml" <<'END'
+[checks]
+not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 501]
+END
+
 status=0
 specification=$work/keys.yaml as anna --include-tag Cryptography -n $((4 * examples)) || status=$?
 as anna --exclude-tag Tenants --exclude-tag Cryptography || status=$?

@@ -78,6 +78,11 @@ func (s *service) batch(c *core.Caller, r *http.Request) (out batchAnswer, err e
 			core.Retire(item) // it may hold plaintext
 		}
 	}()
+	for i, item := range body.Items {
+		if item[0] != '{' {
+			return out, s.Engine.RecordRefused(r.Context(), c, core.ActionMessage, core.Errorf(core.InvalidField, `"items[%d]" must be an object`, i))
+		}
+	}
 	err = s.Engine.RecordTogether(c, func(c *core.Caller) { out.Items = s.answerItems(c, r, body.Items) })
 	if err != nil {
 		out.Wipe()
