@@ -74,7 +74,7 @@ func TestBatchOverREST(t *testing.T) {
 		fmt.Sprintf(`{"operation":"unwrap","keyId":%q,"wrappedKey":%q}`, wrapping, made[6]["wrappedKey"]),
 		// What is wrong with one item is its own problem.
 		fmt.Sprintf(`{"operation":"decrypt","keyId":%q,"ciphertext":%q}`, wrapping, made[0]["ciphertext"]),
-		`{"operation":"mac","keyId":"none","data":"AAAA"}`, `{"operation":"create","type":"symmetric"}`, `{"keyId":"x"}`, `5`, `{"Operation":"hash","algorithm":"SHA-256","data":""}`,
+		`{"operation":"mac","keyId":"none","data":"AAAA"}`, `{"operation":"create","type":"symmetric"}`, `{"keyId":"x"}`, `{}`, `{"Operation":"hash","algorithm":"SHA-256","data":""}`,
 		`{"operation":"random","bytes":16,"more":1}`, `{"operation":"random","operation":"hash","bytes":16}`, `{"operation":"random","bytes":70000}`,
 		fmt.Sprintf(`{"operation":"derive","keyId":%q,"method":"hkdf","into":{"type":"symmetric","algorithm":"AES","length":256,"usage":["encrypt"]}}`, wrapping),
 		`{"operation":"random","bytes":1}`,

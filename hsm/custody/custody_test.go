@@ -663,7 +663,7 @@ func TestReadsTogether(t *testing.T) {
 	}
 	broken := keys[0]
 	blob := *keys[0].Material
-	blob.Blob = append([]byte{0}, blob.Blob[1:]...)
+	blob.Blob = append([]byte{^blob.Blob[0]}, blob.Blob[1:]...)
 	broken.Material = &blob
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
