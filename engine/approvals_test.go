@@ -330,3 +330,36 @@ func TestApproversWithPrunedHistoryAreNotIndependent(t *testing.T) {
 		}
 	}
 }
+
+// gatedDisable denies Disable until bob has approved it.
+type gatedDisable struct{ tenantPolicy }
+
+func (g gatedDisable) Decide(ctx context.Context, r *core.AccessRequest) (core.Decision, error) {
+	if r.Action != core.ActionDisable || slices.Contains(r.Granted, gateOfGet.Statement) {
+		return g.tenantPolicy.Decide(ctx, r)
+	}
+	return core.Decision{Scope: "own", Reasons: []string{"test"}, Gates: []core.Gate{gateOfGet}}, nil
+}
+
+// An approval that a request uses up is not what the request has made.
+func TestAnApprovalIsNotWhatWasMade(t *testing.T) {
+	w := newWorld(t)
+	n := newApprovalSiteBy(t, w, gatedDisable{})
+	in := &operation.LifeInput{ID: core.ID(w.aesKey())}
+	_, err := n.Disable(ctx, w.alice, in)
+	e, ok := errors.AsType[*core.Error](err)
+	if !ok || e.Approval == "" {
+		t.Fatalf("Disable: %v; want the ID of an approval", err)
+	}
+	if _, err := n.verbs.Approve(ctx, w.bob, admin.ApprovalInput{ID: e.Approval}); err != nil {
+		t.Fatal(err)
+	}
+	c := *w.alice
+	c.Once = &core.Once{NewEntry: func(made string) (*core.DirectoryEntry, error) {
+		t.Errorf("the request is said to have made %s", made)
+		return nil, core.Errorf(core.InvalidField, "nothing was made")
+	}}
+	if _, err := n.Disable(ctx, &c, in); err != nil {
+		t.Error(err)
+	}
+}

@@ -41,14 +41,14 @@ func (k *Call) Commit(ch *core.Change) error {
 	for _, w := range inserted {
 		k.involveLinks(nil, w.Object)
 	}
+	once, err := addOnce(k, ch) // what is added below is not what the request makes
+	if err != nil {
+		return err
+	}
 	useUpApprovals(k, ch)
 	addDueDates(ch, k.Now)
 	ch.Add(k.Caller.Beside...)
 	sortUpdates(ch)
-	once, err := addOnce(k, ch)
-	if err != nil {
-		return err
-	}
 	ch.Add(k.Ports.RecordWrite(&k.Record))
 	k.Engine.Intents.Begin(ch, k.Ports.Clock.Mono(), len(core.WritesOf[core.DeleteObject](ch)) > 0)
 	if err := k.Ports.Store.Commit(lastingContext(), ch); err != nil {

@@ -22,8 +22,16 @@ import (
 // mortalStore is the store as one node sees it, which can die at a commit.
 type mortalStore struct {
 	*memStore
-	left   int  // commits until the node dies; negative: it does not
-	stored bool // the last commit is stored before the node dies
+	left   int    // commits until the node dies; negative: it does not
+	stored bool   // the last commit is stored before the node dies
+	broken string // a tenant whose rows cannot be read
+}
+
+func (s *mortalStore) Object(ctx context.Context, tenant, id string) (*core.ManagedObject, error) {
+	if tenant == s.broken {
+		return nil, core.Errorf(core.Tampered, "the row of %s was changed", id)
+	}
+	return s.memStore.Object(ctx, tenant, id)
 }
 
 func (s *mortalStore) Commit(ctx context.Context, ch *core.Change) error {
@@ -196,6 +204,33 @@ func TestPurgeThatFails(t *testing.T) {
 	lookFor(t, "purge", n)
 	if !w.isPurged(id) {
 		t.Error("the key is not purged when the row is good again")
+	}
+}
+
+// Keys of one tenant that fail again and again do not keep the clock from those of another one.
+func TestPurgeBesideATenantThatFails(t *testing.T) {
+	w := newWorld(t)
+	for range 12 {
+		w.led("soft delete")
+	}
+	w.clock.now++
+	made, err := w.Create(ctx, w.out, aesInput())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.step(w.out, "soft delete", made.ID); err != nil {
+		t.Fatal(err)
+	}
+	n := newKeyNode(t, w, "a")
+	n.store.broken = "default"
+	w.clock.now += 30 * day
+	n.clock.pass(30 * 24 * time.Hour)
+	lookFor(t, "purge", n)
+	if o, err := w.store.Object(ctx, w.out.Principal.Tenant, made.ID); err != nil || rules.IsRestorable(o) {
+		t.Errorf("the key of the other tenant is %+v, %v", o, err)
+	}
+	if j := n.row(t, "purge"); j.Done != 1 || !strings.Contains(j.Problem, "10 keys failed") {
+		t.Errorf("the job is %+v", j)
 	}
 }
 

@@ -39,15 +39,15 @@ func (p Ports) waits(kinds core.DueKinds) func(context.Context) (bool, error) {
 	}
 }
 
-// maxFailures is how many dates in a row may fail until a run ends: then the HSM or the
-// database is unavailable.
+// maxFailures is how many dates of one tenant may fail in a run. Its other dates wait for the
+// next one: they would fail too, and those of other tenants must not wait for them.
 const maxFailures = 10
 
 // each calls act for each date of some kinds that is due. A date at which act fails stays, for the
 // next run. The error says how many failed.
 func (p Ports) each(ctx context.Context, r *jobs.Run, kinds core.DueKinds, act func(context.Context, *jobs.Run, core.DueDate) error) error {
 	var first error
-	failed, inARow := 0, 0
+	failed, ofTenant := 0, map[string]int{}
 	until := p.Engine.Ports.Clock.Now()
 	for after, more := core.FirstDueDate, true; more; {
 		due, err := p.Engine.Ports.Store.DueDates(ctx, kinds, until, after, duePage)
@@ -55,20 +55,19 @@ func (p Ports) each(ctx context.Context, r *jobs.Run, kinds core.DueKinds, act f
 			return err
 		}
 		for _, d := range due {
-			err := act(ctx, r, d)
-			switch {
-			case errors.Is(err, core.ErrFenced):
+			var err error
+			if ofTenant[d.Tenant] < maxFailures {
+				err = act(ctx, r, d)
+			}
+			if errors.Is(err, core.ErrFenced) {
 				return err
-			case err != nil:
-				failed, inARow = failed+1, inARow+1
+			}
+			if err != nil {
+				failed++
+				ofTenant[d.Tenant]++
 				if first == nil {
 					first = fmt.Errorf("object %s of tenant %s: %w", d.ID, d.Tenant, err)
 				}
-			default:
-				inARow = 0
-			}
-			if inARow == maxFailures {
-				return failures(failed, first)
 			}
 			if err := r.Continue(ctx, ""); err != nil {
 				return err

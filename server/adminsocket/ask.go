@@ -12,8 +12,11 @@ import (
 	"time"
 )
 
-// ErrNoServer is why a question was not answered at all.
+// ErrNoServer is why a question did not reach a server.
 var ErrNoServer = errors.New("no server answers")
+
+// ErrNoAnswer is why the outcome of a question is not known: it was sent, and no whole answer came.
+var ErrNoAnswer = errors.New("the server gave no whole answer, so it is not known whether it did what was asked")
 
 // Ask puts a question to the server that answers at an admin socket.
 func Ask(socket, method, path string, q url.Values, out any) error {
@@ -30,8 +33,11 @@ func AskWith(socket, method, path string, q url.Values, body []byte, out any) er
 		return err
 	}
 	res, err := c.Do(req)
-	if err != nil {
+	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
 		return fmt.Errorf("%w at %s; is it running, and is this its user?", ErrNoServer, socket)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %v", ErrNoAnswer, err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
@@ -42,5 +48,8 @@ func AskWith(socket, method, path string, q url.Values, body []byte, out any) er
 	if out == nil {
 		return nil
 	}
-	return json.NewDecoder(res.Body).Decode(out)
+	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
+		return fmt.Errorf("%w: %v", ErrNoAnswer, err)
+	}
+	return nil
 }

@@ -108,8 +108,8 @@ func (f *clientFiles) makeBundle(c *namedClient, change server.ClientChange, mod
 		}
 	}
 	out, err := c.save(change, mode)
-	if errors.Is(err, adminsocket.ErrNoServer) {
-		return fmt.Errorf("%w; whether a certificate was issued is not known: see keyreeve client show %s, and revoke it", err, c.Name)
+	if errors.Is(err, adminsocket.ErrNoAnswer) {
+		return fmt.Errorf("%w; see keyreeve client show %s, and revoke the certificate if one was issued", err, c.Name)
 	}
 	if err != nil {
 		return err

@@ -87,7 +87,7 @@ func hashBody(r *http.Request) {
 func (to *Route) readOnce(c *core.Caller, r *http.Request) (once directory.OnceRequest, wipe func(), err error) {
 	body, err := readBody(r.Body)
 	if err != nil {
-		clear(body)
+		retireBody(body)
 		return once, nil, err
 	}
 	sum := sha256.Sum256(body)
@@ -96,7 +96,7 @@ func (to *Route) readOnce(c *core.Caller, r *http.Request) (once directory.OnceR
 	}
 	r.Body = &bufferedBody{bytes.NewReader(body)}
 	content := fmt.Appendf(nil, "%q %q %q ", r.URL.Path, r.URL.RawQuery, r.Header.Get("If-Match"))
-	return directory.OnceRequest{Principal: c.Principal, Route: to.Pattern(), Key: r.Header.Get(onceHeader), Content: append(content, sum[:]...)}, func() { clear(body) }, nil
+	return directory.OnceRequest{Principal: c.Principal, Route: to.Pattern(), Key: r.Header.Get(onceHeader), Content: append(content, sum[:]...)}, func() { retireBody(body) }, nil
 }
 
 // answerOnce does what a route is for. A request with an Idempotency-Key that has made something is
